@@ -1,0 +1,41 @@
+"""An adapter is one module: its units by site, and what they share. To save it is to save its state dict."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from adapterzoo.core.registry import listing
+from adapterzoo.core.sites import Site, sites_of
+from adapterzoo.methods.base import AdapterConfig
+from adapterzoo.nn.transformer import Transformer
+
+
+class Adapter(nn.Module):
+    """The units of one config on one network.
+
+    Args:
+        config: the method and its numbers.
+        network: what it is for. It is looked at, not changed.
+
+    Raises:
+        ValueError: the config covers no site of the network.
+    """
+
+    def __init__(self, config: AdapterConfig, network: Transformer) -> None:
+        super().__init__()
+        self.config = config
+        sites = [site for site in sites_of(network.config) if config.covers(site, network.config)]
+        if not sites:
+            there = listing({site.name for site in sites_of(network.config)})
+            raise ValueError(f"{config!r} covers no site of this network, which has {there}")
+        like = network.token.weight
+        shared = config.shared(sites, network.config)
+        units = {site.slug: config.unit(site, shared, network.weight_of) for site in sites}
+        self.shared, self.units = nn.ModuleDict(shared), nn.ModuleDict(units)
+        own_dtype = getattr(config, "dtype", None)
+        self.to(device=like.device, dtype=getattr(torch, own_dtype) if own_dtype else like.dtype)
+
+    def unit(self, site: Site) -> nn.Module | None:
+        """The unit at `site`; None where the adapter has none."""
+        return self.units[site.slug] if site.slug in self.units else None

@@ -1,0 +1,74 @@
+"""What BERT and its relatives share: the fields of their configs, and how these become numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adapterzoo.core.config import NetworkConfig, StackConfig
+
+ENCODER_DEFAULTS: dict[str, Any] = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "initializer_range": 0.02,
+    "layer_norm_eps": 1e-12,
+    "position_embedding_type": "absolute",
+    "use_cache": True,
+    "classifier_dropout": None,
+}
+
+ENCODER_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+)
+
+
+def encoder_network(config: Any) -> NetworkConfig:
+    """The numbers of a lone stack: an encoder, or with `is_decoder` a decoder.
+
+    Raises:
+        ValueError: positions are not absolute, or the width cannot be divided among the heads.
+    """
+    if config.position_embedding_type != "absolute":
+        raise ValueError(f"position_embedding_type must be 'absolute', not {config.position_embedding_type!r}")
+    divisible(config.hidden_size, config.num_attention_heads)
+    return NetworkConfig(
+        width=config.hidden_size,
+        vocab=config.vocab_size,
+        encoder=StackConfig(
+            layers=config.num_hidden_layers,
+            heads=config.num_attention_heads,
+            inner=config.intermediate_size,
+            causal=config.is_decoder,
+            cross=config.is_decoder and config.add_cross_attention,
+        ),
+        positions=config.max_position_embeddings,
+        segments=config.type_vocab_size,
+        pad_id=config.pad_token_id,
+        eps=config.layer_norm_eps,
+        dropout=config.hidden_dropout_prob,
+        attention_dropout=config.attention_probs_dropout_prob,
+        activation=config.hidden_act,
+        pooler=True,
+        init_std=config.initializer_range,
+    )
+
+
+def divisible(width: int, heads: int) -> None:
+    """Check that the heads share the width evenly.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if width % heads:
+        raise ValueError(f"a hidden size of {width} cannot be divided among {heads} attention heads")

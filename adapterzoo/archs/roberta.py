@@ -1,0 +1,80 @@
+"""RoBERTa (Liu et al. 2019, arXiv:1907.11692): https://huggingface.co/docs/transformers/model_doc/roberta"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from adapterzoo.archs.base import Architecture, StaticHead, register
+from adapterzoo.archs.bert import BERT, LINEAR
+from adapterzoo.archs.config import ModelConfig
+from adapterzoo.archs.encoder import ENCODER_DEFAULTS, ENCODER_SIZES, encoder_network
+from adapterzoo.archs.rows import BERT_PLACES, BERT_ROWS, BERT_UNUSED, CLASSIFIER, QA_OUTPUTS
+from adapterzoo.core.config import NetworkConfig
+from adapterzoo.core.keymap import Row
+
+
+class RobertaConfig(ModelConfig):
+    """RoBERTa's `config.json`."""
+
+    model_type = "roberta"
+    defaults: ClassVar[dict[str, Any]] = {
+        **ENCODER_DEFAULTS,
+        "vocab_size": 50265,
+        "pad_token_id": 1,
+        "bos_token_id": 0,
+        "eos_token_id": 2,
+    }
+    sizes = ENCODER_SIZES
+
+
+def roberta_network(config: Any) -> NetworkConfig:
+    """BERT's numbers, but positions count only tokens that are not padding."""
+    return replace(encoder_network(config), positions_skip_padding=True)
+
+
+LM_ROWS = (
+    Row("lm_head.dense.{p}", "0.{p}"),
+    Row("lm_head.layer_norm.{p}", "2.{p}"),
+    Row("lm_head.decoder.weight", "3.weight"),
+    Row("lm_head.bias", "3.bias", aliases=("lm_head.decoder.bias",)),
+)
+LM = {"layers": 2, "activation_function": "gelu", "layer_norm": True, "bias": True}
+TWO_LAYERS = (Row("classifier.dense.{p}", "1.{p}"), Row("classifier.out_proj.{p}", "4.{p}"))
+
+ROBERTA = register(
+    Architecture(
+        name="Roberta",
+        config=RobertaConfig,
+        prefix="roberta",
+        network=roberta_network,
+        rows=BERT_ROWS,
+        places=BERT_PLACES,
+        unused=BERT_UNUSED,
+        heads=BERT.heads,
+        statics=(
+            StaticHead(
+                suffix="ForSequenceClassification",
+                head_type="classification",
+                settings={"layers": 2, "activation_function": "tanh", "use_pooler": False},
+                rows=TWO_LAYERS,
+            ),
+            StaticHead(
+                suffix="ForMultipleChoice",
+                head_type="multiple_choice",
+                settings={**LINEAR, "use_pooler": True},
+                rows=CLASSIFIER,
+                pooler=True,
+            ),
+            StaticHead(suffix="ForTokenClassification", head_type="tagging", settings=LINEAR, rows=CLASSIFIER),
+            StaticHead(
+                suffix="ForQuestionAnswering",
+                head_type="question_answering",
+                settings=LINEAR,
+                rows=QA_OUTPUTS,
+            ),
+            StaticHead(suffix="ForMaskedLM", head_type="masked_lm", settings=LM, rows=LM_ROWS, pretraining=True),
+            StaticHead(suffix="ForCausalLM", head_type="causal_lm", settings=LM, rows=LM_ROWS),
+        ),
+    )
+)

@@ -1,0 +1,111 @@
+"""From inputs to features: both stacks, laid out and run under one plan."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from adapterzoo.core.sites import Run
+from adapterzoo.heads.features import Features
+from adapterzoo.host import Host
+from adapterzoo.inputs import Inputs, last_eos, shifted_right, stack_input
+from adapterzoo.nn.attention import Mask, Memory
+from adapterzoo.nn.layout import Layout
+from adapterzoo.nn.transformer import StackInput, StackOutput
+from adapterzoo.plan import Plan
+
+
+def encode(
+    model: Host,
+    inputs: Inputs,
+    plan: Plan,
+    groups: tuple[int, ...] = (),
+    keep_hidden: bool = False,
+    keep_attention: bool = False,
+) -> Features:
+    """Run a model's network.
+
+    Args:
+        model: whose network.
+        inputs: the inputs, rows with the same adapter together.
+        plan: what is active.
+        groups: sizes of the runs of rows (or questions) that have an adapter each.
+        keep_hidden: whether to keep every layer's output.
+        keep_attention: whether to keep attention probabilities.
+    """
+    choices, flat = inputs.choices, inputs.flat()
+    groups = tuple(size * choices for size in groups)
+    run, stacks = plan.start(), model.base.config.stacks()
+    if len(stacks) == 2:
+        encoder, last = _both(model, flat, run, groups, keep_hidden, keep_attention)
+    else:
+        stack = next(iter(stacks))
+        given = _lone_input(model, stack, flat, groups)
+        memory = _memory(model, flat, None) if stacks[stack].cross else None
+        encoder, last = None, model.base(stack, given, run, memory, keep_hidden, keep_attention)
+    eos = last_eos(flat.input_ids, model.config.eos_token_id) if encoder is not None else None
+    return Features(last=last, pool=model.base.pooled, encoder=encoder, cls_at=eos, choices=choices)
+
+
+def _lone_input(model: Host, stack: str, inputs: Inputs, groups: tuple[int, ...]) -> StackInput:
+    return stack_input(
+        model.base.config,
+        stack,
+        ids=inputs.input_ids,
+        embeds=inputs.inputs_embeds,
+        mask=inputs.attention_mask,
+        segments=inputs.token_type_ids,
+        positions=inputs.position_ids,
+        groups=groups,
+        pack=model.padding_free,
+    )
+
+
+def _memory(model: Host, inputs: Inputs, encoder: StackOutput | None) -> Memory | None:
+    """What cross-attention looks at: the encoder's output, or what the caller gives."""
+    if encoder is not None:
+        return Memory(encoder.hidden, encoder.layout, Mask(encoder.layout.mask))
+    hidden = inputs.encoder_hidden_states
+    if hidden is None:
+        return None
+    mask = None if inputs.encoder_attention_mask is None else inputs.encoder_attention_mask.bool()
+    layout = Layout.of(hidden.size(0), hidden.size(1), mask, model.padding_free)
+    return Memory(layout.tokens(hidden), layout, Mask(layout.mask))
+
+
+def _both(
+    model: Host, inputs: Inputs, run: Run, groups: tuple[int, ...], keep_hidden: bool, keep_attention: bool
+) -> tuple[StackOutput, StackOutput]:
+    memory = _memory(model, inputs, None)
+    if memory is None:
+        given = _lone_input(model, "encoder", inputs, groups)
+        encoder: StackOutput = model.base("encoder", given, run, None, keep_hidden, keep_attention)
+        memory = _memory(model, inputs, encoder)
+    else:
+        encoder = StackOutput(memory.hidden, memory.layout)
+    given = _decoder_input(model, inputs, groups, encoder.layout)
+    return encoder, model.base("decoder", given, run, memory, keep_hidden, keep_attention)
+
+
+def _decoder_input(model: Host, inputs: Inputs, groups: tuple[int, ...], encoder: Layout) -> StackInput:
+    ids, mask, layout = inputs.decoder_input_ids, inputs.decoder_attention_mask, None
+    if ids is None and inputs.decoder_inputs_embeds is None:
+        ids = _from_encoder_ids(model, inputs.input_ids)
+        if mask is None and inputs.attention_mask is not None and inputs.attention_mask.dim() == 2:
+            # The same tokens, one to the right: causal, so padding at the end may be left out here as well.
+            mask, layout = inputs.attention_mask, encoder
+    return stack_input(
+        model.base.config,
+        "decoder",
+        ids=ids,
+        embeds=inputs.decoder_inputs_embeds,
+        mask=mask,
+        groups=groups,
+        pack=model.padding_free,
+        layout=layout if layout is not None and layout.packed else None,
+    )
+
+
+def _from_encoder_ids(model: Host, ids: Tensor | None) -> Tensor:
+    if ids is None:
+        raise ValueError("without input_ids the decoder needs decoder_input_ids or decoder_inputs_embeds")
+    return shifted_right(ids, model.config.decoder_start_token_id, model.config.pad_token_id)

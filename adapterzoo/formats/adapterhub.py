@@ -1,0 +1,205 @@
+"""AdapterHub's files: an adapter's config and tensors, as `adapters` and adapter-transformers write them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from adapterzoo.adapter import Adapter
+from adapterzoo.archs.base import Architecture
+from adapterzoo.core.config import NetworkConfig
+from adapterzoo.core.keymap import KeyMap
+from adapterzoo.core.registry import unknown
+from adapterzoo.core.sites import sites_of
+from adapterzoo.methods.base import METHODS, AdapterConfig, config_from_dict
+
+CONFIG = "adapter_config.json"
+WEIGHTS = ("adapter.safetensors", "pytorch_adapter.bin")
+HEAD_CONFIG = "head_config.json"
+HEAD_WEIGHTS = ("model_head.safetensors", "pytorch_model_head.bin")
+VERSION = "adapters.1.3.0"
+"""The version of the format that is written."""
+
+_OLD_NAMES = {
+    "attention_text_task_adapters": "adapters",
+    "attention_text_lang_adapters": "adapters",
+    "layer_text_task_adapters": "adapters",
+    "layer_text_lang_adapters": "adapters",
+}
+_OLD_ACTIVATIONS = {"gelu": "gelu_new", "gelu_orig": "gelu"}
+
+
+def tensor_names(
+    adapter: Adapter, name: str, architecture: Architecture, network: NetworkConfig
+) -> tuple[dict[str, str], dict[str, str]]:
+    """AdapterHub's name of each of an adapter's tensors, without the model's prefix, and second names of some.
+
+    Args:
+        adapter: the adapter.
+        name: its name in the file.
+        architecture: of its model.
+        network: its model's numbers.
+
+    Returns:
+        Our names by theirs, and our names by the names under which they may come a second time.
+    """
+    config, table = adapter.config, KeyMap(adapter.config.hub_keys())
+    aliases = [(alias, row.ours) for row in table.rows for alias in row.aliases]
+    main: dict[str, str] = {}
+    second: dict[str, str] = {}
+    for site in sites_of(network):
+        unit = adapter.unit(site)
+        if unit is None:
+            continue
+        stem = f"{architecture.hub_module(site)}.{config.hub_infix}.{name}"
+        main |= _names(unit, stem, f"units.{site.slug}", table)
+        for p in ("weight", "bias"):
+            for alias, ours in aliases:
+                second[f"{stem}.{alias}".replace("{p}", p)] = f"units.{site.slug}.{ours}".replace("{p}", p)
+    for group, module in adapter.shared.items():
+        stem = f"{config.hub_shared}.{name}.{group}"
+        main |= _names(module, stem, f"shared.{group}", table)
+    return main, second
+
+
+def _names(module: nn.Module, theirs: str, ours: str, table: KeyMap) -> dict[str, str]:
+    names = {}
+    for parameter in module.state_dict():
+        foreign = table.to_theirs(parameter)
+        names[f"{theirs}.{foreign[0] if foreign else parameter}"] = f"{ours}.{parameter}"
+    return names
+
+
+def export_adapter(
+    adapter: Adapter, name: str, architecture: Architecture, network: NetworkConfig, prefixed: bool
+) -> dict[str, Tensor]:
+    """An adapter's tensors under AdapterHub's names.
+
+    Args:
+        adapter: the adapter.
+        name: its name.
+        architecture: of its model.
+        network: its model's numbers.
+        prefixed: whether names begin with the architecture's prefix, as those of models with heads do.
+    """
+    tensors, prefix = adapter.state_dict(), f"{architecture.prefix}." if prefixed else ""
+    names, second = tensor_names(adapter, name, architecture, network)
+    everything = {**names, **{alias: ours for alias, ours in second.items() if ours in tensors}}
+    return {prefix + theirs: tensors[ours].clone() for theirs, ours in everything.items()}
+
+
+def import_adapter(
+    adapter: Adapter,
+    tensors: Mapping[str, Tensor],
+    name: str,
+    architecture: Architecture,
+    network: NetworkConfig,
+) -> None:
+    """Give an adapter the tensors of a file.
+
+    Args:
+        adapter: a new adapter of the file's config.
+        tensors: the file's tensors.
+        name: the adapter's name in the file.
+        architecture: of its model.
+        network: its model's numbers.
+
+    Raises:
+        ValueError: tensors are missing, not known, or of another shape; all are named, and nothing is changed.
+    """
+    names, second = tensor_names(adapter, name, architecture, network)
+    state, found, problems = adapter.state_dict(), {}, []
+    for key in tensors:
+        bare = _modern(key).removeprefix(f"{architecture.prefix}.")
+        if bare in names:
+            found[names[bare]] = tensors[key]
+        elif bare not in second and not _is_copy(bare, name):
+            problems.append(f"{key} has no place here")
+    for theirs, ours in names.items():
+        if ours not in found:
+            problems.append(f"{theirs} is not there")
+        elif found[ours].shape != state[ours].shape:
+            problems.append(f"{theirs} has shape {tuple(found[ours].shape)}, not {tuple(state[ours].shape)}")
+    if problems:
+        raise ValueError(f"the adapter {name!r} does not fit:\n  " + "\n  ".join(sorted(problems)))
+    adapter.load_state_dict(found)
+
+
+def _modern(key: str) -> str:
+    """The name as written since version 2."""
+    return ".".join(_OLD_NAMES.get(part, part) for part in key.split("."))
+
+
+def _is_copy(key: str, name: str) -> bool:
+    """Whether it is one of the copies of prefix tuning's tensors that the peer's files hold for each layer."""
+    return f".prefix_tuning.pool.prefix_tunings.{name}." in f".{key}"
+
+
+@dataclass(frozen=True)
+class AdapterFile:
+    """What an `adapter_config.json` says.
+
+    Attributes:
+        name: the adapter's name in the file's tensor names.
+        config: the method and its numbers.
+    """
+
+    name: str
+    config: AdapterConfig
+
+
+def adapter_json(
+    name: str, adapter: Adapter, model_class: str, model_name: str, architecture: Architecture, width: int
+) -> dict[str, Any]:
+    """The content of `adapter_config.json`."""
+    return {
+        "config": adapter.config.to_dict(),
+        "hidden_size": width,
+        "model_class": model_class,
+        "model_name": model_name,
+        "model_type": architecture.model_type,
+        "name": name,
+        "version": VERSION,
+    }
+
+
+def read_adapter_json(data: Mapping[str, Any], architecture: Architecture, width: int) -> AdapterFile:
+    """What an `adapter_config.json` says, legacy versions brought up to date.
+
+    Raises:
+        ValueError: it is not AdapterHub's, or for another kind of model; every problem is named.
+    """
+    if "peft_type" in data:
+        raise ValueError("this is a PEFT adapter, not one of AdapterHub's format")
+    problems = [f"it has no {key!r}" for key in ("config", "name") if not data.get(key)]
+    for key, ours in (("model_type", architecture.model_type), ("hidden_size", width)):
+        if data.get(key) not in (None, ours):
+            problems.append(f"its {key} is {data[key]!r}, but the model's is {ours!r}")
+    config = data.get("config")
+    if isinstance(config, Mapping):
+        architecture_name = config.get("architecture") or "bottleneck"
+        if architecture_name not in METHODS:
+            problems.append(unknown("adapter method", architecture_name, METHODS))
+    elif config:
+        problems.append(f"its config is {config!r}, not fields and values")
+    if problems:
+        raise ValueError("the adapter's config does not fit: " + "; ".join(problems))
+    return AdapterFile(data["name"], config_from_dict(_updated(dict(data["config"]), data.get("version"))))
+
+
+def _updated(config: dict[str, Any], version: Any) -> dict[str, Any]:
+    """A config of an older version in today's terms."""
+    if version is None and config.get("non_linearity") in _OLD_ACTIVATIONS:
+        config["non_linearity"] = _OLD_ACTIVATIONS[config["non_linearity"]]
+    nested = config.pop("invertible_adapter", None)
+    if isinstance(nested, Mapping):
+        config["inv_adapter"] = nested.get("block_type")
+        config["inv_adapter_reduction_factor"] = nested.get("reduction_factor")
+    if isinstance(version, str) and version.startswith("adapters.") and config.get("architecture") == "lora":
+        major, minor = (int(part) for part in version.removeprefix("adapters.").split(".")[:2])
+        if (major, minor) < (1, 1) and config.get("r") != config.get("alpha"):
+            config["alpha"] = config["r"]  # these versions ignored alpha when they scaled
+    return config

@@ -1,0 +1,143 @@
+"""Hugging Face checkpoints: which file holds the tensors, which tensor is which of ours, and the way back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from adapterzoo.archs.base import Architecture, StaticHead
+from adapterzoo.store import FileError, Shards, Source, find, read_json, read_tensors, require
+
+WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+_LEGACY = {"gamma": "weight", "beta": "bias"}
+
+
+def open_checkpoint(source: Source, allow_pickle: bool = False, revision: str | None = None) -> Mapping[str, Tensor]:
+    """The tensors of a checkpoint: of safetensors before PyTorch files, of one file before shards.
+
+    Raises:
+        FileNotFoundError: none of the files is there.
+        FileError: a file cannot be read, or only PyTorch files are there and `allow_pickle` is not set.
+    """
+    for name in WEIGHTS:
+        path = find(source, name, revision)
+        if path is None:
+            continue
+        if not name.endswith(".json"):
+            return read_tensors(path, allow_pickle)
+        where = read_json(path).get("weight_map")
+        if not isinstance(where, dict) or not where:
+            raise FileError(f"{path} has no weight_map that names each tensor's file")
+        files = {
+            shard: read_tensors(require(source, Path(shard).name, revision), allow_pickle)
+            for shard in sorted(set(where.values()))
+        }
+        return Shards(where, files)
+    there = sorted(entry.name for entry in Path(source).iterdir()) if Path(source).is_dir() else []
+    raise FileNotFoundError(
+        f"{str(source)!r} has no weights: none of {', '.join(WEIGHTS)}; it has {', '.join(there) or 'no files'}"
+    )
+
+
+@dataclass
+class Placement:
+    """Which foreign tensor goes where.
+
+    Attributes:
+        sources: for each tensor of ours, "base.…" or "head.…", the foreign names of its parts, in order.
+        unexpected: foreign tensors that no row of the tables knows.
+        unused: foreign tensors that are known and not needed.
+    """
+
+    sources: dict[str, list[str | None]] = field(default_factory=dict)
+    unexpected: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+
+
+def place(keys: Iterable[str], architecture: Architecture, static: StaticHead | None) -> Placement:
+    """Find the place of each of a checkpoint's tensors.
+
+    Args:
+        keys: the checkpoint's names; with or without the base's prefix, legacy LayerNorm names included.
+        architecture: whose tables to use.
+        static: the head that the tensors beside the base belong to, if any.
+    """
+    base, head = architecture.keymap(static), static.keymap if static else None
+    placed = Placement()
+    aliases: list[tuple[str, str]] = []
+    for key in keys:
+        name = _modern(key)
+        bare = name.removeprefix(f"{architecture.prefix}.")
+        target, space = base.to_ours(bare), "base"
+        if target is None and head is not None:
+            target, space = head.to_ours(name), "head"
+        if target is None:
+            (placed.unused if bare in architecture.unused else placed.unexpected).append(key)
+        elif target.alias:
+            aliases.append((f"{space}.{target.ours}", key))
+        else:
+            parts = placed.sources.setdefault(f"{space}.{target.ours}", [None] * target.parts)
+            parts[target.part] = key
+    for ours, key in aliases:
+        if ours in placed.sources:
+            placed.unused.append(key)
+        else:
+            placed.sources[ours] = [key]
+    return placed
+
+
+def _modern(key: str) -> str:
+    """The name as written since 2019: LayerNorm's gamma and beta are weight and bias."""
+    match = re.fullmatch(r"(.*LayerNorm\.)(gamma|beta)", key)
+    return f"{match[1]}{_LEGACY[match[2]]}" if match else key
+
+
+def gather(parts: list[str | None], tensors: Mapping[str, Tensor]) -> Tensor:
+    """Our tensor from its parts: the file's own memory if there is one, joined if there are several."""
+    pieces = [tensors[part] for part in parts if part is not None]
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+
+def foreign_names(architecture: Architecture, static: StaticHead | None, ours: str) -> tuple[str, ...]:
+    """HF's names for our tensor "base.…" or "head.…", in HF's class with that head (None: the bare model).
+
+    Raises:
+        KeyError: no row of the tables knows it.
+    """
+    space, _, name = ours.partition(".")
+    if space == "base":
+        names = architecture.keymap(static).to_theirs(name)
+        prefix = f"{architecture.prefix}." if static else ""
+    else:
+        names, prefix = (static.keymap.to_theirs(name) if static else None), ""
+    if names is None:
+        raise KeyError(f"no row of {architecture.name}'s tables names {ours!r}")
+    return tuple(prefix + theirs for theirs in names)
+
+
+def export(
+    base: nn.Module,
+    head: nn.Module | None,
+    tied: set[str],
+    architecture: Architecture,
+    static: StaticHead | None,
+) -> dict[str, Tensor]:
+    """HF's state dict of a network and, for a class with a fixed head, of its head; tied tensors once."""
+    ours = {f"base.{name}": tensor for name, tensor in base.state_dict().items()}
+    if head is not None and static is not None:
+        ours |= {f"head.{name}": tensor for name, tensor in head.state_dict().items() if name not in tied}
+    theirs: dict[str, Tensor] = {}
+    for name, tensor in ours.items():
+        names = foreign_names(architecture, static, name)
+        theirs |= zip(names, tensor.chunk(len(names)), strict=True)
+    return theirs

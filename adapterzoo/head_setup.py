@@ -1,0 +1,152 @@
+"""Which head a forward uses: `head=` of the call, else that of AdapterSetup, else the active one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from adapterzoo.context import Scope
+from adapterzoo.core.compose import AdapterCompositionBlock, BatchSplit, names_in
+from adapterzoo.core.outputs import MultiHeadOutput
+from adapterzoo.core.registry import NamedModules, UnknownName, unknown
+from adapterzoo.heads.base import PredictionHead
+from adapterzoo.heads.features import Features
+from adapterzoo.heads.run import run_head
+
+
+@dataclass(frozen=True)
+class HeadChoice:
+    """The heads of one forward.
+
+    Attributes:
+        heads: names; None where rows have no head. Empty: the model's own output is wanted.
+        by_rows: whether each head has its own rows; else each has all.
+        sizes: how many rows each has.
+        order: each row's number in the caller's batch, where rows were brought into another order.
+    """
+
+    heads: tuple[str | None, ...] = ()
+    by_rows: bool = False
+    sizes: tuple[int, ...] = ()
+    order: list[int] | None = None
+
+    @staticmethod
+    def names(setup: Any) -> Iterator[str]:
+        """The heads' names in what a user wrote.
+
+        Raises:
+            TypeError: it is no head's name, list of names or block of names.
+        """
+        if not setup:
+            return
+        if isinstance(setup, (str, AdapterCompositionBlock)):
+            yield from names_in(setup)
+        elif isinstance(setup, Sequence):
+            for name in setup:
+                yield from HeadChoice.names(name)
+        else:
+            raise TypeError(f"heads are a name, a list of names, or a block such as BatchSplit(…), not {setup!r}")
+
+    @staticmethod
+    def of(setup: Any, heads: NamedModules[PredictionHead]) -> HeadChoice:
+        """What a user wrote, all of whose heads exist.
+
+        Raises:
+            UnknownName: one does not.
+        """
+        for name in HeadChoice.names(setup):
+            if name not in heads:
+                raise UnknownName(unknown("head named", name, heads))
+        if isinstance(setup, BatchSplit):
+            return HeadChoice(tuple(map(_last, setup.children)), True, setup.batch_sizes)
+        return HeadChoice(tuple(HeadChoice.names(setup)))
+
+    @staticmethod
+    def each(
+        heads: Sequence[PredictionHead | None],
+        features: Features,
+        mask: Tensor | None,
+        labels: dict[str, Any],
+    ) -> MultiHeadOutput:
+        """Every head over all rows; their losses are added up."""
+        outputs = tuple(run_head(head, features, mask, labels, True) for head in heads if head is not None)
+        losses = [output["loss"] for output in outputs if output.get("loss") is not None]
+        rows = tuple(range(features.layout.rows // features.choices))
+        return MultiHeadOutput(sum(losses[1:], losses[0]) if losses else None, outputs, (rows,) * len(outputs))
+
+
+def _last(child: str | AdapterCompositionBlock) -> str:
+    return child if isinstance(child, str) else child.last()
+
+
+def heads_from_setup(setup: AdapterCompositionBlock | None, heads: NamedModules[PredictionHead]) -> Any:
+    """The heads that belong to a setup's adapters by name; None where one of them is missing.
+
+    A stack's head is its last adapter's; a BatchSplit's are its children's, each for its rows.
+    """
+    if setup is None or not len(setup):
+        return None
+    if not isinstance(setup, BatchSplit):
+        last = setup.children[-1]
+        if isinstance(last, BatchSplit):
+            return heads_from_setup(last, heads)
+        name = _last(last)
+        return name if name in heads else None
+    names = [_last(child) for child in setup.children]
+    if not all(name in heads for name in names):
+        return None
+    return names[0] if len(set(names)) == 1 else BatchSplit(*names, batch_sizes=setup.batch_sizes)
+
+
+def choose(
+    heads: NamedModules[PredictionHead],
+    asked: Any,
+    scope: Scope | None,
+    names: Sequence[str | None] | None,
+    order: list[int] | None,
+    active: Any,
+) -> HeadChoice:
+    """The heads of one forward, by priority. With `adapter_names`, a row's head is that of its adapter's name.
+
+    Args:
+        heads: the model's heads.
+        asked: `head=` of the call.
+        scope: what AdapterSetup asks for.
+        names: `adapter_names` of the call.
+        order: the order in which rows are run.
+        active: the active head or heads.
+
+    Raises:
+        UnknownName: a head does not exist.
+    """
+    if asked is not None:
+        return HeadChoice.of(asked, heads)
+    if names is not None and any(name in heads for name in names if name is not None):
+        return _by_row(heads, names, order, active)
+    if scope is not None and names is None:
+        setup = scope.heads or heads_from_setup(scope.adapters, heads)
+        if setup:
+            return HeadChoice.of(setup, heads)
+    return HeadChoice.of(active, heads)
+
+
+def _by_row(
+    heads: NamedModules[PredictionHead], names: Sequence[str | None], order: list[int] | None, active: Any
+) -> HeadChoice:
+    fallback = active if isinstance(active, str) else None
+    ordered = [names[row] for row in (order or range(len(names)))]
+    wanted = [name if name is not None and name in heads else fallback for name in ordered]
+    kinds: list[str | None] = []
+    sizes: list[int] = []
+    for head in wanted:
+        if kinds and kinds[-1] == head:
+            sizes[-1] += 1
+        else:
+            kinds.append(head)
+            sizes.append(1)
+    if len(kinds) == 1 and kinds[0] is not None:
+        return HeadChoice((kinds[0],))
+    return HeadChoice(tuple(kinds), True, tuple(sizes), order)

@@ -1,0 +1,152 @@
+"""What a head reads: the network's output, by token, by row or as the usual padded tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from adapterzoo.core.outputs import (
+    BaseModelOutput,
+    BaseModelOutputWithPooling,
+    ModelOutput,
+    Seq2SeqModelOutput,
+)
+from adapterzoo.core.sites import Cut
+from adapterzoo.nn.layout import Layout
+from adapterzoo.nn.transformer import StackOutput
+
+Pool = Callable[[Tensor, Layout], Tensor | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """The network's output as heads see it. Reads as the model output that a bare model returns.
+
+    A head that works token by token calls `per_token` and never sees padding; any other reads
+    `last_hidden_state` (or `features[0]`), which is made when it is looked at.
+
+    Attributes:
+        last: output of the last stack: the decoder's, or a lone stack's.
+        encoder: output of the encoder under a decoder.
+        pool: makes the pooled output.
+        cls_at: (B,) where each row's classification token is, where that is not its first.
+        choices: how many consecutive rows are choices of one question.
+    """
+
+    last: StackOutput
+    pool: Pool
+    encoder: StackOutput | None = None
+    cls_at: Tensor | None = None
+    choices: int = 1
+
+    @property
+    def layout(self) -> Layout:
+        """How the last stack's tokens lie."""
+        return self.last.layout
+
+    @cached_property
+    def last_hidden_state(self) -> Tensor:
+        """(B, T, D), zeros at padding."""
+        return self.layout.grid(self.last.hidden)
+
+    def per_token(self, function: Callable[[Tensor], Tensor], fill: float = 0.0) -> Tensor:
+        """A function of each token's hidden state, (B, T, …), with `fill` at padding, which is not computed."""
+        grid = self.layout.grid(function(self.last.hidden))
+        if fill and self.layout.mask is not None:
+            grid = grid.masked_fill(~self.layout.mask[..., None], fill)
+        return grid
+
+    def cls(self, use_pooler: bool = False) -> Tensor:
+        """Each row's classification vector, (B, D).
+
+        Raises:
+            ValueError: the pooler is asked for and there is none, or a row has no classification token.
+        """
+        if use_pooler:
+            pooled = self.pool(self.last.hidden, self.layout)
+            if pooled is None:
+                raise ValueError("the head reads the pooler's output, but the model has no pooler")
+            return pooled
+        if self.encoder is None:
+            return self.layout.first(self.last.hidden)
+        if self.cls_at is None:
+            raise ValueError("the head reads the last <eos> of each row, but there are rows of input_ids without one")
+        return self.layout.at(self.last.hidden, self.cls_at)
+
+    @cached_property
+    def outputs(self) -> ModelOutput:
+        """The same as a bare model's output."""
+        hidden, last, encoder = self.last_hidden_state, self.last, self.encoder
+        if encoder is None:
+            return BaseModelOutput(hidden, last.hidden_states, last.attentions, last.cross_attentions)
+        return Seq2SeqModelOutput(
+            hidden,
+            last.hidden_states,
+            last.attentions,
+            last.cross_attentions,
+            encoder.layout.grid(encoder.hidden),
+            encoder.hidden_states,
+            encoder.attentions,
+        )
+
+    def pooled_outputs(self) -> ModelOutput:
+        """What a bare model returns: with the pooler's output, where there is a pooler."""
+        pooled = None if self.encoder is not None else self.pool(self.last.hidden, self.layout)
+        if pooled is None:
+            return self.outputs
+        rest = {f.name: getattr(self.outputs, f.name) for f in fields(self.outputs)}
+        return BaseModelOutputWithPooling(pooler_output=pooled, **rest)
+
+    def __getitem__(self, key: str | int | slice) -> Any:
+        return self.last_hidden_state if key == 0 else self.outputs[key]
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("hidden_states", "attentions", "cross_attentions") and self.encoder is None:
+            return getattr(self.last, name)
+        if name.startswith("_") or name == "outputs":
+            raise AttributeError(name)
+        return getattr(self.outputs, name)
+
+    def answer(
+        self, alone: type[ModelOutput], seq2seq: type[ModelOutput], return_dict: bool, **values: Tensor | None
+    ) -> Any:
+        """A head's output, with what the network tells beside its last hidden states.
+
+        Args:
+            alone: the class for a lone stack.
+            seq2seq: the class for an encoder-decoder.
+            return_dict: whether to return that, or a tuple of what there is.
+            values: loss and logits.
+        """
+        kind = alone if self.encoder is None else seq2seq
+        known = {f.name for f in fields(kind)} - set(values)
+        output = kind(**values, **{name: getattr(self, name) for name in known})
+        return output if return_dict else output.to_tuple()
+
+    def rows(self, cut: Cut) -> Features:
+        """The same for some rows."""
+        at = None if self.cls_at is None else self.cls_at[cut.rows]
+        encoder = self.encoder
+        if encoder is not None:
+            sizes = (cut.rows.start, cut.rows.stop - cut.rows.start, encoder.layout.rows - cut.rows.stop)
+            encoder = _rows(encoder, encoder.layout.cuts(sizes)[1])
+        return replace(self, last=_rows(self.last, cut), encoder=encoder, cls_at=at)
+
+
+def _rows(output: StackOutput, cut: Cut) -> StackOutput:
+    def each(tensors: tuple[Tensor, ...] | None) -> tuple[Tensor, ...] | None:
+        return None if tensors is None else tuple(t[cut.rows] for t in tensors)
+
+    layout = cut.layout
+    assert isinstance(layout, Layout)
+    return StackOutput(
+        output.hidden[cut.tokens],
+        layout,
+        each(output.hidden_states),
+        each(output.attentions),
+        each(output.cross_attentions),
+    )

@@ -1,0 +1,211 @@
+"""Language-modelling heads: masked, causal and sequence-to-sequence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from adapterzoo.core.outputs import CausalLMOutput, MaskedLMOutput, ModelOutput, Seq2SeqLMOutput
+from adapterzoo.heads.base import HEADS, Activation, HeadHost, PredictionHead, head_dropout, initialise
+from adapterzoo.heads.features import Features
+from adapterzoo.heads.loss import cross_entropy
+
+
+class LMHead(PredictionHead):
+    """Logits over the vocabulary; the last layer's weight is the token embedding's, where the model ties them.
+
+    Args:
+        model: the model.
+        head_name: its name.
+        vocab_size: V; the model's if None.
+        embedding_size: width of the last layer's input; the model's if None.
+        layers: linear layers.
+        activation_function: after each but the last.
+        layer_norm: whether a LayerNorm follows the activation.
+        bias: whether the last layer has one.
+        shift_labels: whether a token is scored against the label of the next.
+        dropout_prob: kept for files.
+    """
+
+    reads_cls = False
+    output: type[ModelOutput] = MaskedLMOutput
+
+    def __init__(
+        self,
+        model: HeadHost,
+        head_name: str,
+        vocab_size: int | None = None,
+        embedding_size: int | None = None,
+        layers: int = 1,
+        activation_function: str | None = None,
+        layer_norm: bool = False,
+        bias: bool = False,
+        shift_labels: bool = False,
+        dropout_prob: float | None = None,
+    ) -> None:
+        super().__init__(head_name)
+        self.config = {
+            "head_type": self.head_type,
+            "vocab_size": vocab_size or model.base.config.vocab,
+            "embedding_size": embedding_size or model.base.config.width,
+            "layers": layers,
+            "activation_function": activation_function,
+            "layer_norm": layer_norm,
+            "bias": bias,
+            "shift_labels": shift_labels,
+            "label2id": None,
+        }
+        self.dropout = head_dropout({"dropout_prob": dropout_prob or 0.0}, model.config)
+        self.build(model)
+
+    def build(self, model: HeadHost) -> None:
+        """[linear, activation, LayerNorm] for each layer but the last, and the linear to the vocabulary."""
+        config, width = self.config, model.base.config.width
+        for _ in range(config["layers"] - 1):
+            self.append(nn.Linear(width, config["embedding_size"]))
+            width = config["embedding_size"]
+            if config["activation_function"]:
+                self.append(Activation(config["activation_function"]))
+            if config["layer_norm"]:
+                self.append(nn.LayerNorm(width, model.base.config.eps))
+        self.append(nn.Linear(width, config["vocab_size"], bias=config["bias"]))
+        initialise(self, model.base.config.init_std)
+        self.tie(model)
+
+    def stack(self) -> list[nn.Module]:
+        """The numbered layers; a subclass may have others beside them."""
+        return [module for name, module in self.named_children() if name.isdigit()]
+
+    @property
+    def decoder(self) -> nn.Linear:
+        """The linear to the vocabulary."""
+        last = self.stack()[-1]
+        assert isinstance(last, nn.Linear)
+        return last
+
+    def tie(self, model: HeadHost) -> None:
+        """Take the token embedding for the last layer's weight, if the model's config says so and they fit."""
+        token = model.base.token.weight
+        if getattr(model.config, "tie_word_embeddings", True) and token.shape == self.decoder.weight.shape:
+            self.decoder.weight = token
+            self.__dict__["_tied"] = True
+
+    @property
+    def tied(self) -> set[str]:
+        """The last layer's weight, if it is the token embedding's."""
+        return {f"{len(self.stack()) - 1}.weight"} if self.__dict__.get("_tied") else set()
+
+    def body(self, hidden: Tensor) -> Tensor:
+        """The layers: (…, D) to (…, V)."""
+        for layer in self.stack():
+            hidden = layer(hidden)
+        return hidden
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy over labels that are not -100, of the next token with `shift_labels`."""
+        if self.config["shift_labels"]:
+            logits, labels = logits[:, :-1], labels[:, 1:]
+        return cross_entropy(logits, labels)
+
+    def forward(  # type: ignore[override]
+        self,
+        outputs: Features,
+        cls_output: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        return_dict: bool = False,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """`logits` (B, T, V), and `loss` if there are labels (B, T)."""
+        logits = outputs.per_token(self.body)
+        loss = None if labels is None else self.loss(logits, labels)
+        return outputs.answer(self.output, Seq2SeqLMOutput, return_dict, loss=loss, logits=logits)
+
+
+@HEADS.register("masked_lm")
+class BertStyleMaskedLMHead(LMHead):
+    """A masked language model's head; two layers with LayerNorm unless told otherwise."""
+
+    head_type = "masked_lm"
+
+    def __init__(
+        self,
+        model: HeadHost,
+        head_name: str,
+        vocab_size: int | None = None,
+        embedding_size: int | None = None,
+        layers: int = 2,
+        activation_function: str | None = "gelu",
+        layer_norm: bool = True,
+        bias: bool = True,
+        shift_labels: bool = False,
+    ) -> None:
+        super().__init__(
+            model,
+            head_name,
+            vocab_size,
+            embedding_size,
+            layers,
+            activation_function,
+            layer_norm,
+            bias,
+            shift_labels,
+        )
+
+
+@HEADS.register("causal_lm")
+class CausalLMHead(LMHead):
+    """A causal language model's head; each token is scored against the next, unless told otherwise."""
+
+    head_type = "causal_lm"
+    output = CausalLMOutput
+
+    def __init__(
+        self,
+        model: HeadHost,
+        head_name: str,
+        vocab_size: int | None = None,
+        embedding_size: int | None = None,
+        layers: int = 1,
+        activation_function: str | None = None,
+        layer_norm: bool = False,
+        bias: bool = False,
+        shift_labels: bool = True,
+        dropout_prob: float | None = None,
+    ) -> None:
+        super().__init__(
+            model,
+            head_name,
+            vocab_size,
+            embedding_size,
+            layers,
+            activation_function,
+            layer_norm,
+            bias,
+            shift_labels,
+            dropout_prob,
+        )
+
+
+@HEADS.register("seq2seq_lm")
+class Seq2SeqLMHead(LMHead):
+    """A decoder's head. `final_logits_bias` (1, V), zero in most checkpoints, is added to the logits."""
+
+    head_type = "seq2seq_lm"
+    labels_are_inputs = True
+    final_logits_bias: Tensor
+
+    def build(self, model: HeadHost) -> None:
+        """As the others, and the bias."""
+        super().build(model)
+        self.register_buffer("final_logits_bias", torch.zeros(1, self.config["vocab_size"]))
+
+    def body(self, hidden: Tensor) -> Tensor:
+        """The layers, the bias in the last one's product."""
+        for layer in self.stack()[:-1]:
+            hidden = layer(hidden)
+        bias = self.final_logits_bias[0].to(hidden.dtype)
+        return F.linear(hidden, self.decoder.weight, bias if self.decoder.bias is None else self.decoder.bias + bias)

@@ -1,0 +1,84 @@
+"""The heads of BERT's pretraining: next sentence, and masked language model with next sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from adapterzoo.core.outputs import NextSentencePredictorOutput, PreTrainingOutput, Seq2SeqHeadOutput
+from adapterzoo.heads.base import HEADS, HeadHost, PredictionHead, initialise
+from adapterzoo.heads.features import Features
+from adapterzoo.heads.lm import BertStyleMaskedLMHead
+from adapterzoo.heads.loss import cross_entropy
+
+
+@HEADS.register("next_sentence")
+class NextSentenceHead(PredictionHead):
+    """Whether the second sentence follows the first (0) or not (1), from the pooler's output.
+
+    Args:
+        model: the model.
+        head_name: its name.
+    """
+
+    head_type = "next_sentence"
+    reads_cls = True
+
+    def __init__(self, model: HeadHost, head_name: str) -> None:
+        super().__init__(head_name)
+        self.config = {"head_type": self.head_type, "use_pooler": True, "label2id": None}
+        self.seq_relationship = nn.Linear(model.base.config.width, 2)
+        initialise(self, model.base.config.init_std)
+
+    def forward(  # type: ignore[override]
+        self,
+        outputs: Features,
+        cls_output: Tensor,
+        attention_mask: Tensor | None = None,
+        return_dict: bool = False,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """`logits` (B, 2), and `loss` if there are labels (B,)."""
+        logits = self.seq_relationship(cls_output)
+        loss = None if labels is None else cross_entropy(logits, labels)
+        return outputs.answer(NextSentencePredictorOutput, Seq2SeqHeadOutput, return_dict, loss=loss, logits=logits)
+
+
+@HEADS.register("pretraining")
+class PretrainingHead(BertStyleMaskedLMHead):
+    """Masked language model and next sentence together; the loss is the sum of the two."""
+
+    head_type = "pretraining"
+    reads_cls = True
+
+    def build(self, model: HeadHost) -> None:
+        """As a masked language model's head, with `seq_relationship` on the pooler's output."""
+        super().build(model)
+        self.config["use_pooler"] = True
+        self.seq_relationship = nn.Linear(model.base.config.width, 2)
+        initialise(self.seq_relationship, model.base.config.init_std)
+
+    def forward(  # type: ignore[override]
+        self,
+        outputs: Features,
+        cls_output: Tensor,
+        attention_mask: Tensor | None = None,
+        return_dict: bool = False,
+        labels: Tensor | None = None,
+        next_sentence_label: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """`prediction_logits` (B, T, V), `seq_relationship_logits` (B, 2), and `loss` if both labels are there."""
+        words, sentence, loss = outputs.per_token(self.body), self.seq_relationship(cls_output), None
+        if labels is not None and next_sentence_label is not None:
+            loss = self.loss(words, labels) + cross_entropy(sentence, next_sentence_label)
+        return outputs.answer(
+            PreTrainingOutput,
+            Seq2SeqHeadOutput,
+            return_dict,
+            loss=loss,
+            prediction_logits=words,
+            seq_relationship_logits=sentence,
+        )

@@ -1,0 +1,166 @@
+"""What a model is called with: checked, brought into two dimensions, put in order, laid out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adapterzoo.core.config import NetworkConfig
+from adapterzoo.nn.attention import Mask
+from adapterzoo.nn.layout import Layout
+from adapterzoo.nn.transformer import StackInput
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """The inputs of a network, as HF names them. Shapes: B rows, T tokens, D width.
+
+    Attributes:
+        input_ids: (B, T), or (B, C, T) for C choices of each question.
+        attention_mask: (B, T), 1 at tokens and 0 at padding; or (B, T, T), who may look at whom.
+        token_type_ids, position_ids: (B, T).
+        inputs_embeds: (B, T, D), in place of ids.
+        decoder_input_ids, decoder_attention_mask, decoder_inputs_embeds: the same for a decoder.
+        encoder_hidden_states: (B, S, D), what cross-attention looks at: an encoder's output computed before.
+        encoder_attention_mask: (B, S), its mask.
+    """
+
+    input_ids: Tensor | None = None
+    attention_mask: Tensor | None = None
+    token_type_ids: Tensor | None = None
+    position_ids: Tensor | None = None
+    inputs_embeds: Tensor | None = None
+    decoder_input_ids: Tensor | None = None
+    decoder_attention_mask: Tensor | None = None
+    decoder_inputs_embeds: Tensor | None = None
+    encoder_hidden_states: Tensor | None = None
+    encoder_attention_mask: Tensor | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many rows, or questions, there are.
+
+        Raises:
+            ValueError: there is no input.
+        """
+        for given in (self.input_ids, self.inputs_embeds, self.decoder_input_ids, self.decoder_inputs_embeds):
+            if given is not None:
+                return given.size(0)
+        if self.encoder_hidden_states is not None:
+            return self.encoder_hidden_states.size(0)
+        raise ValueError("a model needs input_ids or inputs_embeds")
+
+    def picked(self, order: Tensor) -> Inputs:
+        """The same with rows in another order."""
+        return self._map(lambda tensor: tensor.index_select(0, order.to(tensor.device)))
+
+    @property
+    def choices(self) -> int:
+        """C, where inputs are questions with choices; else 1."""
+        if self.input_ids is not None:
+            return self.input_ids.size(1) if self.input_ids.dim() == 3 else 1
+        return self.inputs_embeds.size(1) if self.inputs_embeds is not None and self.inputs_embeds.dim() == 4 else 1
+
+    def flat(self) -> Inputs:
+        """Choices as rows of their own: (B, C, T) to (B·C, T)."""
+        return self if self.choices == 1 and not self._questions() else self._map(lambda tensor: tensor.flatten(0, 1))
+
+    def _questions(self) -> bool:
+        ids, embeds = self.input_ids, self.inputs_embeds
+        return (ids is not None and ids.dim() == 3) or (embeds is not None and embeds.dim() == 4)
+
+    def _map(self, function: Any) -> Inputs:
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: function(value) for name, value in given.items() if value is not None})
+
+
+def check_ids(name: str, ids: Tensor | None, vocab: int) -> None:
+    """Check that ids are whole numbers below the vocabulary's size: PyTorch's own words do not say what was wrong.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if ids is None or torch.compiler.is_compiling() or ids.is_meta:
+        return
+    if ids.is_floating_point() or ids.dim() != 2:
+        raise ValueError(f"{name} must be whole numbers of shape (rows, tokens), not {ids.dtype} {tuple(ids.shape)}")
+    if ids.numel() == 0:
+        raise ValueError(f"{name} is empty: its shape is {tuple(ids.shape)}")
+    low, high = map(int, torch.aminmax(ids))
+    if low < 0 or high >= vocab:
+        raise ValueError(f"{name} holds {low if low < 0 else high}, but the vocabulary's ids go from 0 to {vocab - 1}")
+
+
+def stack_input(
+    config: NetworkConfig,
+    stack: str,
+    *,
+    ids: Tensor | None,
+    embeds: Tensor | None,
+    mask: Tensor | None,
+    segments: Tensor | None = None,
+    positions: Tensor | None = None,
+    groups: tuple[int, ...] = (),
+    pack: bool = True,
+    layout: Layout | None = None,
+) -> StackInput:
+    """One stack's input, laid out.
+
+    Args:
+        config: the network's numbers.
+        stack: "encoder" or "decoder".
+        ids, embeds: (B, T) or (B, T, D), one of them.
+        mask: (B, T) or (B, T, T), 1 or True where there is something to see.
+        segments, positions: (B, T).
+        groups: sizes of the runs of rows that have an adapter each.
+        pack: whether to leave padding out.
+        layout: the layout, if it is known already.
+
+    Raises:
+        ValueError: ids or shapes are wrong, or there are both ids and embeddings, or neither.
+    """
+    name = "decoder_input_ids" if stack == "decoder" else "input_ids"
+    if (ids is None) == (embeds is None):
+        raise ValueError(f"give either {name} or {name.replace('input_ids', 'inputs_embeds')}")
+    check_ids(name, ids, config.vocab)
+    shape = ids if ids is not None else embeds
+    assert shape is not None
+    rows, length = shape.shape[:2]
+    for what, tensor in (("attention_mask", mask), ("token_type_ids", segments), ("position_ids", positions)):
+        if tensor is not None and (tensor.size(0) not in (rows, 1) or tensor.size(-1) != length):
+            raise ValueError(
+                f"{what} has shape {tuple(tensor.shape)}, but the input has {rows} rows of {length} tokens"
+            )
+    if segments is not None and config.segments:
+        check_ids("token_type_ids", segments, config.segments)
+    seen = None if mask is None else mask.bool()
+    flat = seen if seen is not None and seen.dim() == 2 else None
+    layout = layout or Layout.of(rows, length, flat, pack, groups)
+    keys = layout.mask if seen is None or seen.dim() == 2 else seen
+    causal = config.stacks()[stack].causal
+    return StackInput(layout, Mask(keys, causal), ids, embeds, segments if config.segments else None, positions)
+
+
+def shifted_right(ids: Tensor, start: int | None, pad: int) -> Tensor:
+    """A decoder's input from what it should say: [start, x₀, …, x_{T-2}], -100 replaced by padding.
+
+    Raises:
+        ValueError: the config has no `decoder_start_token_id`.
+    """
+    if start is None:
+        raise ValueError("the config has no decoder_start_token_id, which the decoder's input starts with")
+    shifted = torch.cat([ids.new_full((ids.size(0), 1), start), ids[:, :-1]], 1)
+    return shifted.masked_fill(shifted == -100, pad)
+
+
+def last_eos(ids: Tensor | None, eos: int | None) -> Tensor | None:
+    """Where each row's last `eos` is, (B,); None if a row has none, or there are no ids."""
+    if ids is None or eos is None:
+        return None
+    found = ids == eos
+    if not bool(found.any(1).all()):
+        return None
+    return ids.size(1) - 1 - found.flip(1).int().argmax(1)

@@ -1,0 +1,226 @@
+"""What a method is: a frozen config that says which sites it covers and builds a unit for each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from adapterzoo.core.config import NetworkConfig
+from adapterzoo.core.keymap import Row
+from adapterzoo.core.registry import Registry, listing, unknown
+from adapterzoo.core.sites import Site
+from adapterzoo.methods.strings import parse_config_string
+
+
+class Frozen(dict[str, Any]):
+    """A mapping that a frozen config may hold: it can be hashed, and nobody changes it."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(tuple(sorted(self.items())))
+
+
+Self = TypeVar("Self", bound="AdapterConfig")
+WeightOf = Callable[[Site], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AdapterConfig(Mapping[str, Any]):
+    """Base of all methods. A subclass adds its fields, named as in AdapterHub's files, and three functions.
+
+    It reads as a mapping, too: `config["r"]`, `dict(config)`.
+
+    Attributes:
+        architecture: what `adapter_config.json` calls the method.
+        hub_infix: what stands between a site's module and the adapter's name in AdapterHub's tensor names.
+        hub_shared: what stands before the adapter's name in AdapterHub's names of shared tensors.
+        hub_constants: fields that AdapterHub's files have for the method and that always have these values.
+    """
+
+    architecture: ClassVar[str | None] = None
+    hub_infix: ClassVar[str] = ""
+    hub_shared: ClassVar[str] = "shared_parameters"
+    hub_constants: ClassVar[Mapping[str, Any]] = {}
+
+    def covers(self, site: Site, network: NetworkConfig) -> bool:
+        """Whether the method acts at `site`."""
+        raise TypeError(f"{type(self).__name__} is no method: it does not say which sites it covers")
+
+    def shared(self, sites: list[Site], network: NetworkConfig) -> dict[str, nn.Module]:
+        """Modules that the units share. Each is called once in a forward, without arguments, for `ctx.once`."""
+        return {}
+
+    def unit(self, site: Site, shared: Mapping[str, nn.Module], weight_of: WeightOf) -> nn.Module:
+        """The unit for one site that `covers` accepted: a module called as `value = unit(value, ctx)`.
+
+        Args:
+            site: the place.
+            shared: what `shared` made.
+            weight_of: gives the frozen weight and bias behind a linear site.
+        """
+        raise TypeError(f"{type(self).__name__} is no method: it builds no units")
+
+    def hub_keys(self) -> list[Row]:
+        """AdapterHub's and our names of a unit's and shared parameters, where they differ."""
+        return []
+
+    def __post_init__(self) -> None:
+        for field in fields(self):  # JSON brings lists; values must be hashable
+            value = getattr(self, field.name)
+            if isinstance(value, list):
+                object.__setattr__(self, field.name, tuple(value))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AdapterConfig) and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return hash((self.architecture, *(self[key] for key in self)))
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self._names():
+            raise KeyError(unknown(f"field of {type(self).__name__}", key, self._names()))
+        return getattr(self, key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names())
+
+    def __len__(self) -> int:
+        return len(self._names())
+
+    @classmethod
+    def _names(cls) -> list[str]:
+        return [field.name for field in fields(cls)]
+
+    def replace(self: Self, **changes: Any) -> Self:
+        """A copy with some fields changed."""
+        return type(self).from_dict({**{key: self[key] for key in self}, **changes})
+
+    def to_dict(self) -> dict[str, Any]:
+        """As AdapterHub's `adapter_config.json` holds it."""
+        plain = {key: list(v) if isinstance(v := self[key], tuple) else v for key in self}
+        architecture = {} if self.architecture is None else {"architecture": self.architecture}
+        return {**architecture, **self.hub_constants, **plain}
+
+    @classmethod
+    def from_dict(cls: type[Self], data: Mapping[str, Any]) -> Self:
+        """The config with these fields.
+
+        Raises:
+            ValueError: a field that the method does not have, or a value it cannot have; all are listed.
+        """
+        names, wrong, given = cls._names(), [], {}
+        for key, value in data.items():
+            if key in names:
+                given[key] = value
+            elif key in cls.hub_constants:
+                if value != cls.hub_constants[key]:
+                    wrong.append(f"{key}={value!r}: {cls.__name__} has only {cls.hub_constants[key]!r}")
+            elif key != "architecture":
+                wrong.append(unknown("field", key, names))
+        if wrong:
+            raise ValueError(f"{cls.__name__}: " + "; ".join(wrong))
+        try:
+            return cls(**given)
+        except TypeError as error:
+            raise ValueError(f"{cls.__name__} cannot be made from {sorted(given)}: {error}") from error
+
+    @staticmethod
+    def load(config: Any, **overrides: Any) -> AdapterConfig:
+        """See `resolve_config`."""
+        return resolve_config(config, **overrides)
+
+
+METHODS: Registry[type[AdapterConfig]] = Registry("adapter method")
+"""Methods by what files call their architecture; the bottleneck, which files do not name, is "bottleneck"."""
+
+PRESETS: Registry[AdapterConfig] = Registry("adapter config")
+"""Ready configs by the names that users write: "lora", "seq_bn", …"""
+
+DEFAULT = "seq_bn"
+
+
+def resolve_config(config: Any = None, **overrides: Any) -> AdapterConfig:
+    """Whatever a user may write as a config, as a config.
+
+    Args:
+        config: None (the default, "seq_bn"), a config, a mapping of its fields, the path of a JSON file, a preset's
+            name, or a string such as "lora[r=16, dropout=0.1]".
+        overrides: fields to set on top; None leaves a field as it is.
+
+    Raises:
+        ValueError: it is none of these, or a field or value is wrong; the message says what there is.
+    """
+    changes = {key: value for key, value in overrides.items() if value is not None}
+    base = _base_config(DEFAULT if config is None else config)
+    return base.replace(**changes) if changes else base
+
+
+def _base_config(config: Any) -> AdapterConfig:
+    if isinstance(config, AdapterConfig):
+        return config
+    if isinstance(config, Mapping):
+        return config_from_dict(config)
+    if isinstance(config, (str, Path)) and Path(config).suffix == ".json" and Path(config).is_file():
+        data = json.loads(Path(config).read_text(encoding="utf-8"))
+        return config_from_dict(data.get("config", data))
+    if isinstance(config, str):
+        name, values = parse_config_string(config)
+        preset = PRESETS[name]
+        return preset.replace(**values) if values else preset
+    raise ValueError(f"an adapter config is a name ({listing(PRESETS)}), a config, a dict or a path, not {config!r}")
+
+
+def config_from_dict(data: Mapping[str, Any]) -> AdapterConfig:
+    """The config that a file's `config` entry describes, in the class whose constants it agrees with."""
+    architecture = data.get("architecture") or "bottleneck"
+    return METHODS[architecture].from_dict(data)
+
+
+def positive(owner: object, **values: float) -> None:
+    """Check that fields are whole numbers above 0.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for name, value in values.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{type(owner).__name__}: {name} must be a whole number above 0, not {value!r}")
+
+
+def probability(owner: object, **values: float) -> None:
+    """Check that fields are numbers from 0 up to, but not including, 1.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for name, value in values.items():
+        if not isinstance(value, (int, float)) or not 0 <= value < 1:
+            raise ValueError(f"{type(owner).__name__}: {name} must be a number from 0 to below 1, not {value!r}")
+
+
+def one_of(owner: object, known: tuple[Any, ...], **values: Any) -> None:
+    """Check that fields have one of the values that there are.
+
+    Raises:
+        ValueError: one has not.
+    """
+    for name, value in values.items():
+        if value not in known:
+            raise ValueError(f"{type(owner).__name__}: {name} must be one of {known}, not {value!r}")
+
+
+@contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Random numbers from `seed` within, the caller's generator untouched; with None nothing changes."""
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

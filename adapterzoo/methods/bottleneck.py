@@ -1,0 +1,190 @@
+"""Bottleneck adapters: Houlsby et al. 2019, Pfeiffer et al. 2020, parallel ones (He et al. 2021), AdapterPlus."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from adapterzoo.core.sites import Ctx, Final, Site
+from adapterzoo.methods.base import METHODS, PRESETS, WeightOf, seeded
+from adapterzoo.methods.bottleneck_config import BnFields
+from adapterzoo.nn.activations import activation
+
+
+class BottleneckUnit(nn.Module):
+    """down, activation, up, and around them what the config asks for: norms, scaling, gate, residual.
+
+    Args:
+        config: the numbers.
+        site: the place, for the width.
+    """
+
+    def __init__(self, config: BnFields, site: Site) -> None:
+        super().__init__()
+        self.config, width = config, site.d_out
+        inner = config.inner_width(site)
+        self.norm_before = nn.LayerNorm(width) if config.ln_before else None
+        self.down, self.up = nn.Linear(width, inner), nn.Linear(inner, width)
+        self.norm_after = nn.LayerNorm(width) if config.ln_after else None
+        self.gate = nn.Linear(width, 1) if config.use_gating else None
+        if isinstance(config.scaling, str):
+            self.scaling = nn.Parameter(torch.ones(1 if config.scaling == "learned" else width))
+        self.activation = activation(config.non_linearity)
+        with seeded(config.init_weights_seed), torch.no_grad():
+            INITS[config.init_weights](self)
+
+    def update(self, z: Tensor, ctx: Ctx) -> Tensor:
+        """s·W_up·f(W_down·z): what the adapter adds, before dropout and gate; (…, D) to (…, D)."""
+        config = self.config
+        if self.norm_before is not None:
+            z = self.norm_before(z)
+        u: Tensor = self.up(self.activation(self.down(z)))
+        if config.stochastic_depth and self.training and not config.is_parallel:
+            keep = 1 - config.stochastic_depth
+            rows = ctx.layout.mean(u[..., :1])  # for its shape (B, 1)
+            u = u * ctx.layout.spread(torch.full_like(rows, keep).bernoulli() / keep)
+        if isinstance(config.scaling, str):
+            return u * self.scaling
+        return u if config.scaling == 1.0 else u * config.scaling
+
+    def _dropped_and_gated(self, u: Tensor, z: Tensor, ctx: Ctx) -> Tensor:
+        u = F.dropout(u, self.config.dropout, self.training)
+        if self.gate is None:
+            return u
+        return u * ctx.layout.spread(ctx.layout.mean(torch.sigmoid(self.gate(z))))
+
+    def finish(self, h: Tensor) -> Tensor | Final:
+        """The join's value: plain where residual and LayerNorm follow, Final where they do not."""
+        return h if self.config.original_ln_after else Final(h)
+
+
+class SequentialUnit(BottleneckUnit):
+    """r + dropout(s·W_up·f(W_down·z)): z is h, or LayerNorm(h + x) with `original_ln_before`."""
+
+    def forward(self, h: Tensor, ctx: Ctx) -> Tensor | Final:
+        """(…, D) to (…, D); `ctx.residual` is x, `ctx.norm` the block's LayerNorm (None in a pre-norm network)."""
+        config, residual, z = self.config, h, h
+        if config.original_ln_before:
+            assert ctx.residual is not None
+            z = h + ctx.residual
+            if config.residual_before_ln == "post_add":
+                residual = z
+            if ctx.norm is not None:
+                z = ctx.norm(z)
+        if config.residual_before_ln is False:
+            residual = z
+        out = self._dropped_and_gated(self.update(z, ctx), z, ctx)
+        if self.norm_after is None:
+            return self.finish(out + residual)
+        if config.adapter_residual_before_ln:
+            return self.finish(self.norm_after(out + residual))
+        return self.finish(self.norm_after(out) + residual)
+
+
+class ParallelUnit(BottleneckUnit):
+    """h + dropout(s·W_up·f(W_down·x)), x the block's input."""
+
+    def forward(self, h: Tensor, ctx: Ctx) -> Tensor | Final:
+        """(…, D) to (…, D); `ctx.residual` is x."""
+        assert ctx.residual is not None
+        out = self._dropped_and_gated(self.update(ctx.residual, ctx), ctx.residual, ctx)
+        return self.finish((out if self.norm_after is None else self.norm_after(out)) + h)
+
+
+def _init_bert(unit: BottleneckUnit) -> None:
+    for linear in (unit.down, unit.up, unit.gate):
+        if linear is not None:
+            nn.init.normal_(linear.weight, std=0.02)
+            nn.init.zeros_(linear.bias)
+
+
+def _init_mam(unit: BottleneckUnit) -> None:
+    _init_bert(unit)
+    nn.init.kaiming_uniform_(unit.down.weight, a=math.sqrt(5))
+    nn.init.zeros_(unit.up.weight)
+
+
+def _init_houlsby(unit: BottleneckUnit) -> None:
+    _init_bert(unit)
+    for linear in (unit.down, unit.up):
+        nn.init.trunc_normal_(linear.weight, std=0.01, a=-0.02, b=0.02)
+
+
+INITS: Mapping[str, Any] = {"bert": _init_bert, "mam_adapter": _init_mam, "houlsby": _init_houlsby}
+
+
+@METHODS.register("bottleneck")
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BnConfig(BnFields):
+    """Any bottleneck adapter; see BnFields for the arguments, and the classes below for the published ones."""
+
+    def unit(self, site: Site, shared: Mapping[str, nn.Module], weight_of: WeightOf) -> nn.Module:
+        """The adapter after one block."""
+        return ParallelUnit(self, site) if self.is_parallel else SequentialUnit(self, site)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SeqBnConfig(BnConfig):
+    """Pfeiffer et al. 2020 (arXiv:2005.00052): LN(W_up·f(W_down·LN(h+x)) + h + x), after the feed-forward block."""
+
+    original_ln_before: bool = True
+    mh_adapter: bool = False
+    output_adapter: bool = True
+    non_linearity: str = "relu"
+    reduction_factor: float | Mapping[str, float] = 16
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DoubleSeqBnConfig(BnConfig):
+    """Houlsby et al. 2019 (arXiv:1902.00751): LN(W_up·f(W_down·h) + h + x), after attention and feed-forward."""
+
+    original_ln_before: bool = False
+    mh_adapter: bool = True
+    output_adapter: bool = True
+    non_linearity: str = "swish"
+    reduction_factor: float | Mapping[str, float] = 16
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ParBnConfig(BnConfig):
+    """He et al. 2021 (arXiv:2110.04366): LN(s·W_up·f(W_down·x) + h + x), beside the feed-forward block."""
+
+    mh_adapter: bool = False
+    output_adapter: bool = True
+    non_linearity: str = "relu"
+    reduction_factor: float | Mapping[str, float] = 2
+    init_weights: str = "mam_adapter"
+    is_parallel: bool = True
+    scaling: float | str = 4.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AdapterPlusConfig(BnConfig):
+    """Steitz & Roth 2024 (arXiv:2406.06820): LN(h+x) + s⊙W_up·f(W_down·LN(h+x)), no LayerNorm after it."""
+
+    original_ln_before: bool = True
+    original_ln_after: bool = False
+    residual_before_ln: bool | str = False
+    stochastic_depth: float = 0.1
+    init_weights: str = "houlsby"
+    scaling: float | str = "channel"
+    mh_adapter: bool = False
+    output_adapter: bool = True
+    reduction_factor: float | Mapping[str, float] = 96
+    non_linearity: str = "gelu"
+
+
+for _names, _preset in {
+    ("seq_bn", "pfeiffer"): SeqBnConfig(),
+    ("double_seq_bn", "houlsby"): DoubleSeqBnConfig(),
+    ("par_bn", "parallel"): ParBnConfig(),
+    ("scaled_par_bn", "scaled_parallel"): ParBnConfig(scaling="learned"),
+}.items():
+    for _name in _names:
+        PRESETS.add(_name, _preset)

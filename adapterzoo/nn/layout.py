@@ -1,0 +1,112 @@
+"""Where each token of a batch lies: on a grid with padding, or packed without.
+
+Shapes: B rows, T length of the longest row, N tokens that are not padding. A tensor "by token" is (N, …) in a packed
+layout and (B, T, …) in a padded one; "on the grid" is always (B, T, …); "by row" is (B, …).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from adapterzoo.core.sites import Cut
+
+
+class Layout:
+    """How the rows of a batch lie in its tensors.
+
+    Args:
+        rows: B.
+        length: T.
+        mask: (B, T), True at tokens, or None where there is no padding.
+        packed: whether tensors by token leave padding out.
+        groups: sizes of the runs of rows that have an adapter each (`adapter_names`).
+    """
+
+    def __init__(self, rows: int, length: int, mask: Tensor | None, packed: bool, groups: tuple[int, ...] = ()) -> None:
+        self.rows, self.length, self.mask, self.groups = rows, length, mask, groups
+        self.index = mask.flatten().nonzero().squeeze(1) if packed and mask is not None else None
+        self._cuts: dict[tuple[int, ...], list[Cut]] = {}
+
+    @staticmethod
+    def of(rows: int, length: int, mask: Tensor | None, pack: bool, groups: tuple[int, ...] = ()) -> Layout:
+        """The layout for a batch with that mask: packed where that is possible and saves anything.
+
+        A row whose first token is masked (padding on the left, or an empty row) keeps the grid: heads read that token.
+        """
+        if mask is None or bool(mask.all()):
+            return Layout(rows, length, None, False, groups)
+        return Layout(rows, length, mask, pack and bool(mask[:, 0].all()), groups)
+
+    @property
+    def packed(self) -> bool:
+        """Whether tensors by token leave padding out."""
+        return self.index is not None
+
+    def tokens(self, grid: Tensor) -> Tensor:
+        """(B, T, …) to by token."""
+        return grid if self.index is None else grid.flatten(0, 1).index_select(0, self.index)
+
+    def grid(self, tokens: Tensor) -> Tensor:
+        """By token to (B, T, …), zeros at padding."""
+        if self.index is None:
+            return tokens
+        grid = tokens.new_zeros(self.rows * self.length, *tokens.shape[1:])
+        return grid.index_copy(0, self.index, tokens).view(self.rows, self.length, *tokens.shape[1:])
+
+    def first(self, tokens: Tensor) -> Tensor:
+        """Each row's first token: (B, …)."""
+        return tokens[:, 0] if self.index is None else tokens.index_select(0, self._starts())
+
+    def at(self, tokens: Tensor, position: Tensor) -> Tensor:
+        """Each row's token at `position` (B,), a position that is not padding: (B, …)."""
+        if self.index is None:
+            return tokens[torch.arange(self.rows, device=tokens.device), position]
+        assert self.mask is not None
+        before = self.mask.cumsum(1).gather(1, position[:, None]).squeeze(1) - 1
+        return tokens.index_select(0, self._starts() + before)
+
+    def _starts(self) -> Tensor:
+        assert self.mask is not None
+        lengths = self.mask.sum(1)
+        return lengths.cumsum(0) - lengths
+
+    def mean(self, tokens: Tensor) -> Tensor:
+        """Mean over each row's tokens, padding left out: (B, d)."""
+        grid = self.grid(tokens)
+        if self.mask is None:
+            return grid.mean(1)
+        weight = self.mask.to(grid.dtype)[..., None]
+        return (grid * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+    def spread(self, rows: Tensor) -> Tensor:
+        """Each row's value at each of its tokens: (B, d) to (N, d) or (B, 1, d)."""
+        if self.index is None:
+            return rows[:, None]
+        return rows.index_select(0, torch.div(self.index, self.length, rounding_mode="floor"))
+
+    def cuts(self, sizes: tuple[int, ...]) -> list[Cut]:
+        """The batch cut into runs of `sizes` rows.
+
+        Raises:
+            ValueError: the sizes do not add up to the batch.
+        """
+        if sizes not in self._cuts:
+            if sum(sizes) != self.rows:
+                raise ValueError(
+                    f"batch sizes {list(sizes)} add up to {sum(sizes)}, but the batch has {self.rows} rows"
+                )
+            self._cuts[sizes] = self._cut(sizes)
+        return self._cuts[sizes]
+
+    def _cut(self, sizes: tuple[int, ...]) -> list[Cut]:
+        lengths = [0] * self.rows if self.index is None or self.mask is None else self.mask.sum(1).tolist()
+        cuts, row, token = [], 0, 0
+        for size in sizes:
+            rows = slice(row, row + size)
+            count = sum(lengths[rows])
+            tokens = rows if self.index is None else slice(token, token + count)
+            mask = None if self.mask is None else self.mask[rows]
+            cuts.append(Cut(rows, tokens, Layout(size, self.length, mask, self.packed)))
+            row, token = row + size, token + count
+        return cuts

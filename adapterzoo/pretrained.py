@@ -1,0 +1,281 @@
+"""Loading and saving whole models: config, weights, and the adapters and heads beside them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adapterzoo.archs.base import ARCHITECTURES, Architecture
+from adapterzoo.archs.config import ModelConfig
+from adapterzoo.core.compose import AdapterCompositionBlock
+from adapterzoo.core.registry import listing, unknown
+from adapterzoo.formats import hf
+from adapterzoo.store import FileError, Source, find, read_json, require, write_json, write_tensors
+
+logger = logging.getLogger("adapterzoo")
+
+STATE = "adapterzoo"  # config.json's entry for what was active
+SILENT = ("head.final_logits_bias",)  # zero where a checkpoint does not hold it, and nobody need be told
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that does not fit its model. The message names every problem."""
+
+
+@dataclass
+class LoadReport:
+    """What loading found.
+
+    Attributes:
+        missing_keys: our tensors that the checkpoint does not hold; they were newly initialised.
+        unexpected_keys: the checkpoint's tensors that the model has no place for.
+    """
+
+    missing_keys: list[str] = field(default_factory=list)
+    unexpected_keys: list[str] = field(default_factory=list)
+
+
+def read_config(
+    source: Source, revision: str | None = None, kind: type[ModelConfig] | None = None, **changes: Any
+) -> ModelConfig:
+    """The config of a checkpoint.
+
+    Args:
+        source: a directory or Hub id.
+        revision: branch, tag or commit on the Hub.
+        kind: the config's class; found by `model_type` if None.
+        changes: fields to set.
+
+    Raises:
+        FileNotFoundError: there is no config.json.
+        ValueError: it is not JSON, lacks fields, or names an architecture that is not here.
+    """
+    path = require(source, "config.json", revision)
+    data = read_json(path)
+    if kind is None:
+        kind = _architecture_named(path, data).config
+    if changes.get("num_labels") is not None:
+        data = {key: value for key, value in data.items() if key not in ("id2label", "label2id")}
+    return kind.from_dict({**data, **changes}, str(path))
+
+
+def _architecture_named(path: Path, data: Mapping[str, Any]) -> Architecture:
+    name = data.get("model_type")
+    if name is None:
+        raise FileError(
+            f"{path} has no model_type; use the architecture's own class, or one of {listing(ARCHITECTURES)} there"
+        )
+    if name not in ARCHITECTURES:
+        raise FileError(f"{path}: {unknown('architecture', name, ARCHITECTURES)}")
+    return ARCHITECTURES[name]
+
+
+# ---------------------------------------------------------------------------------------------- loading
+
+
+def load(
+    cls: Any,
+    source: Source,
+    config: ModelConfig | None,
+    revision: str | None,
+    allow_pickle: bool,
+    dtype: torch.dtype | str | None,
+    options: dict[str, Any],
+) -> tuple[Any, LoadReport]:
+    """See `Model.from_pretrained`."""
+    own = {key: options.pop(key) for key in ("add_pooling_layer", "convert_head") if key in options}
+    if config is None:
+        config = read_config(source, revision, cls.architecture.config, **options)
+    tensors = hf.open_checkpoint(source, allow_pickle, revision)
+    pooling = {key: own.pop(key) for key in ("add_pooling_layer",) if key in own}
+    model = cls(config, initialise=False, **pooling)
+    checkpoint = cls.architecture.static((config.architectures or [None])[0])
+    target = model.head_target(checkpoint, own)
+    placed = hf.place(tensors, cls.architecture, target[1] if target else None)
+    report = _fill(model, target[0] if target else None, placed, tensors, _dtype(dtype, tensors, placed))
+    _restore_folders(model, source)
+    model.eval()
+    return model, report
+
+
+def _dtype(asked: torch.dtype | str | None, tensors: Mapping[str, Tensor], placed: hf.Placement) -> torch.dtype:
+    if isinstance(asked, torch.dtype):
+        return asked
+    if asked is None:
+        return torch.float32
+    if asked != "auto":
+        found = getattr(torch, asked, None)
+        if not isinstance(found, torch.dtype):
+            raise ValueError(f"dtype must be a torch dtype or 'auto', not {asked!r}")
+        return found
+    first = next(part for parts in placed.sources.values() for part in parts if part is not None)
+    return tensors[first].dtype
+
+
+def _fill(model: Any, head: Any, placed: hf.Placement, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> LoadReport:
+    """Give the network and the head their tensors; what is missing is initialised, what cannot be is an error."""
+    holders: dict[str, nn.Module] = {"base": model.base, **({} if head is None else {"head": head})}
+    tied = head.tied if head is not None else set()
+    wanted = {
+        f"{space}.{name}": tensor
+        for space, module in holders.items()
+        for name, tensor in module.state_dict(keep_vars=True).items()
+        if not (space == "head" and name in tied)
+    }
+    problems, missing = [], []
+    for name, tensor in wanted.items():
+        parts = placed.sources.get(name)
+        if parts is None:
+            missing.append(name)
+            continue
+        if None in parts:
+            there = [part for part in parts if part is not None]
+            problems.append(f"only part of {name} is there: {listing(there)}")
+            continue
+        value = hf.gather(parts, tensors)
+        if value.shape != tensor.shape:
+            problems.append(
+                f"{' + '.join(map(str, parts))}: shape {_shape(value)}, but the model needs {_shape(tensor)}"
+            )
+            continue
+        _put(holders, name, value.to(dtype))
+    problems += _missing_base(missing, wanted)
+    if problems:
+        raise CheckpointError("the checkpoint does not fit:\n  " + "\n  ".join(sorted(problems)))
+    told = [name for name in missing if name not in SILENT]
+    report = LoadReport(told, sorted(placed.unexpected + _homeless(placed, wanted, tied)))
+    initialise_missing(holders, missing, model.base.config.init_std, model.base.config.pad_id, dtype)
+    if head is not None:
+        head.tie(model)
+    _tell(type(model).__name__, report)
+    return report
+
+
+def _shape(tensor: Tensor) -> str:
+    return "×".join(map(str, tensor.shape)) or "scalar"
+
+
+def _homeless(placed: hf.Placement, wanted: Mapping[str, Tensor], tied: set[str]) -> list[str]:
+    """Tensors that the tables know but this class has no place for: a pooler where there is none."""
+    known = set(wanted) | {f"head.{name}" for name in tied}
+    return [str(part) for name, parts in placed.sources.items() if name not in known for part in parts if part]
+
+
+def _missing_base(missing: list[str], wanted: Mapping[str, Tensor]) -> list[str]:
+    """The network must be whole, but for the pooler, which many checkpoints leave out."""
+    lost = [name for name in missing if name.startswith("base.") and not name.startswith("base.pooler.")]
+    if lost and len(lost) == sum(name.startswith("base.") and ".pooler." not in name for name in wanted):
+        return ["it holds none of the network's tensors: it is of another architecture, or has other names"]
+    return [f"{name.removeprefix('base.')} is not there" for name in lost]
+
+
+def _put(holders: Mapping[str, nn.Module], name: str, value: Tensor) -> None:
+    space, _, path = name.partition(".")
+    owner, _, leaf = path.rpartition(".")
+    module = holders[space].get_submodule(owner)
+    if leaf in module._buffers:
+        module._buffers[leaf] = value
+    else:
+        module._parameters[leaf] = nn.Parameter(value, requires_grad=module._parameters[leaf].requires_grad)  # type: ignore[union-attr]
+
+
+def _tell(name: str, report: LoadReport) -> None:
+    if report.unexpected_keys:
+        logger.info("%s has no place for %s", name, ", ".join(report.unexpected_keys))
+    if report.missing_keys:
+        logger.warning("%s: newly initialised, for the checkpoint lacks %s", name, ", ".join(report.missing_keys))
+
+
+# ---------------------------------------------------------------------------------------------- new weights
+
+
+def initialise_all(base: nn.Module) -> None:
+    """Give a network that lies on the meta device memory and random weights."""
+    names = [f"base.{name}" for name in base.state_dict()]
+    numbers: Any = base.config
+    initialise_missing({"base": base}, names, numbers.init_std, numbers.pad_id, torch.get_default_dtype())
+
+
+def initialise_missing(
+    holders: Mapping[str, nn.Module], names: list[str], std: float, pad_id: int, dtype: torch.dtype
+) -> None:
+    """New values: weights normal with deviation `std`, biases 0, LayerNorms the identity, the padding embedding 0."""
+    for name in names:
+        space, _, path = name.partition(".")
+        owner = holders[space].get_submodule(path.rpartition(".")[0])
+        shape = dict(holders[space].state_dict(keep_vars=True))[path].shape
+        if path.endswith("bias"):
+            value = torch.zeros(shape, dtype=dtype)
+        elif isinstance(owner, nn.LayerNorm):
+            value = torch.ones(shape, dtype=dtype)
+        else:
+            value = torch.empty(shape, dtype=dtype).normal_(std=std)
+            if isinstance(owner, nn.Embedding) and owner.padding_idx is not None:
+                value[owner.padding_idx] = 0
+        _put(holders, name, value)
+
+
+# ---------------------------------------------------------------------------------------------- saving
+
+
+def save(model: Any, directory: Source) -> None:
+    """See `Model.save_pretrained`."""
+    folder = Path(directory)
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file, not a directory")
+    static, architecture = model.static, model.architecture
+    head = next(iter(model.heads_of().values())) if static is not None else None
+    tied = head.tied if head is not None else set()
+    tensors = hf.export(model.base, head, tied, architecture, static)
+    class_name = f"{architecture.name}{static.suffix if static else 'Model'}"
+    config = {**model.config.to_dict(), "architectures": [class_name], "dtype": _dtype_name(model.base)}
+    config.pop(STATE, None)
+    active, heads = model.adapters.active, {} if static is not None else model.heads_of()
+    if len(model.adapters) or heads:
+        config[STATE] = {
+            "active_adapters": None if active is None else active.to_dict(),
+            "adapters": list(model.adapters),
+            "heads": list(heads),
+            "active_head": getattr(model, "active_head", None),
+        }
+    for name in model.adapters:
+        model.save_adapter(folder / "adapters" / model.adapters.slug(name), name, with_head=False)
+    for name in heads:
+        model.save_head(folder / "heads" / model.adapters.slug(name), name)
+    write_tensors(folder / "model.safetensors", tensors)
+    write_json(folder / "config.json", config)
+
+
+def _dtype_name(base: nn.Module) -> str:
+    return str(next(base.parameters()).dtype).removeprefix("torch.")
+
+
+def _restore_folders(model: Any, source: Source) -> None:
+    """The adapters and heads that `save` wrote, and what was active."""
+    state = model.config.extra.pop(STATE, None)
+    if not isinstance(state, dict):
+        return
+    slug = model.adapters.slug
+    for name in state.get("heads", []) if hasattr(model, "load_head") else []:
+        model.load_head(_folder(source, "heads", slug(name)), load_as=name, set_active=False)
+    for name in state.get("adapters", []):
+        model.load_adapter(_folder(source, "adapters", slug(name)), load_as=name, with_head=False)
+    if state.get("active_adapters"):
+        model.adapters.activate(AdapterCompositionBlock.from_dict(state["active_adapters"]), model.base)
+    if state.get("active_head") is not None and hasattr(model, "active_head"):
+        model.active_head = state["active_head"]
+
+
+def _folder(source: Source, kind: str, name: str) -> Path:
+    """The folder of an adapter or head within a saved model; on the Hub, its files are fetched first."""
+    for file in ("adapter_config.json", "adapter.safetensors", "head_config.json", "model_head.safetensors"):
+        path = find(source, f"{kind}/{name}/{file}")
+        if path is not None:
+            folder = path.parent
+    return folder

@@ -1,0 +1,1 @@
+"""The parts of `adapterzoo.tokenizer`: files, vocabularies, texts in, batches out."""

@@ -1,0 +1,95 @@
+"""`import adapterzoo` brings in what it needs and nothing else, and soon."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from statistics import median
+
+import pytest
+
+import adapterzoo
+from tests.helpers.real import ROOT
+
+DEPENDENCIES = ("torch", "safetensors", "tokenizers", "huggingface_hub")
+PEERS = {"transformers", "adapters", "peft", "accelerate"}
+BUDGET = 0.2  # seconds of processor time on top of `import torch`
+
+LOADED = "import json, sys; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+# Processor time, not the clock's: other work on the machine does not count.
+SPENT = "import time; print(time.process_time())"
+
+
+def fresh(*statements: str) -> str:
+    """Run statements in a fresh interpreter and return what they print."""
+    command = [sys.executable, "-c", "\n".join(statements)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def loaded(*statements: str) -> set[str]:
+    """Return the top-level modules that a fresh interpreter holds after the statements."""
+    return set(json.loads(fresh(*statements, LOADED)))
+
+
+def plain(distribution: str) -> str:
+    """Return a distribution's name as the index compares names."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def needed(distribution: str, seen: set[str]) -> set[str]:
+    """Add to `seen` a distribution and all that it requires, extras aside, and return it."""
+    if distribution not in seen:
+        seen.add(distribution)
+        try:
+            rows = requires(distribution) or []
+        except PackageNotFoundError:  # required on other platforms only
+            rows = []
+        for row in rows:
+            if "extra ==" not in row:
+                needed(plain(re.split(r"[\s;<>=!~\[(]", row)[0]), seen)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def modules() -> set[str]:
+    return loaded("import adapterzoo")
+
+
+def test_no_peer_is_imported(modules):
+    assert "adapterzoo" in modules
+    assert not modules & PEERS
+
+
+def test_nothing_foreign_is_imported(modules):
+    allowed = set(sys.stdlib_module_names) | {"adapterzoo"}
+    # What the dependencies require, and what they take along unasked (numpy, say) or the environment puts in.
+    closure: set[str] = set()
+    for name in DEPENDENCIES:
+        needed(plain(name), closure)
+    allowed |= {
+        name for name, owners in packages_distributions().items() if closure & set(map(plain, owners))
+    }
+    allowed |= loaded(
+        "import torch, safetensors.torch, tokenizers",
+        "from huggingface_hub import hf_hub_download, snapshot_download",
+    )
+    assert modules <= allowed, f"foreign: {sorted(modules - allowed)}"
+
+
+def test_import_is_quick():
+    # Both readings come from one fresh interpreter, so what torch itself takes, which varies more, cancels out.
+    times = [fresh("import torch", SPENT, "import adapterzoo", SPENT).split() for _ in range(6)]
+    extra = [round(float(after) - float(before), 3) for before, after in times[1:]]  # the first one compiles
+    assert median(extra) < BUDGET, f"processor seconds on top of torch's: {extra}"
+
+
+def test_every_public_name_is_there_once():
+    assert adapterzoo.__all__, "nothing is public"
+    assert len(set(adapterzoo.__all__)) == len(adapterzoo.__all__)
+    missing = [name for name in adapterzoo.__all__ if not hasattr(adapterzoo, name)]
+    assert not missing
