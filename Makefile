@@ -41,8 +41,9 @@ format: $(VENV)/.installed-test  ## mend format and lint, where a tool can
 	$(RUN) -m ruff check --fix-only .
 	$(RUN) -m ruff format .
 
-stubs: $(VENV)/.installed-test  ## write adapterzoo/zoo.pyi, the list of model classes, from the registry
+stubs: $(VENV)/.installed-test  ## write the lists that are made from the registries: zoo.pyi, the README's tables
 	$(RUN) -m tools.stubs
+	$(RUN) -m tools.tables
 
 clean:  ## remove what the tools left behind, but not .venv
 	rm -rf build dist demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -19,7 +19,11 @@ from adapterzoo.auto import (
 from adapterzoo.context import AdapterSetup
 from adapterzoo.core.compose import AdapterCompositionBlock, BatchSplit, Stack, parse_composition
 from adapterzoo.core.outputs import ModelOutput, MultiHeadOutput
+from adapterzoo.core.registry import UnknownName
 from adapterzoo.heads import PredictionHead
+from adapterzoo.heads.classification import ClassificationHead, MultiLabelClassificationHead, MultipleChoiceHead
+from adapterzoo.heads.lm import BertStyleMaskedLMHead, CausalLMHead, Seq2SeqLMHead
+from adapterzoo.heads.token import QuestionAnsweringHead, TaggingHead
 from adapterzoo.methods.base import AdapterConfig
 from adapterzoo.methods.bottleneck import (
     AdapterPlusConfig,
@@ -31,7 +35,12 @@ from adapterzoo.methods.bottleneck import (
 from adapterzoo.methods.lora import LoRAConfig
 from adapterzoo.methods.prefix_tuning import PrefixTuningConfig
 from adapterzoo.models import Model
+from adapterzoo.pretrained import CheckpointError
 from adapterzoo.static import StaticModel
+from adapterzoo.store import FileError
+from adapterzoo.tokenizer import BatchEncoding, Tokenizer
+from adapterzoo.tokenizer import Tokenizer as AutoTokenizer
+from adapterzoo.version import __version__
 from adapterzoo.zoo import *  # noqa: F403 - made from the registry of architectures; zoo.pyi lists them
 from adapterzoo.zoo import __all__ as _zoo
 
@@ -54,19 +63,34 @@ __all__ = [
     "AutoModelForSeq2SeqLM",
     "AutoModelForSequenceClassification",
     "AutoModelForTokenClassification",
+    "AutoTokenizer",
+    "BatchEncoding",
     "BatchSplit",
+    "BertStyleMaskedLMHead",
     "BnConfig",
+    "CausalLMHead",
+    "CheckpointError",
+    "ClassificationHead",
     "DoubleSeqBnConfig",
+    "FileError",
     "LoRAConfig",
     "Model",
     "ModelConfig",
     "ModelOutput",
     "MultiHeadOutput",
+    "MultiLabelClassificationHead",
+    "MultipleChoiceHead",
     "ParBnConfig",
     "PredictionHead",
     "PrefixTuningConfig",
+    "QuestionAnsweringHead",
+    "Seq2SeqLMHead",
     "SeqBnConfig",
     "Stack",
     "StaticModel",
+    "TaggingHead",
+    "Tokenizer",
+    "UnknownName",
+    "__version__",
     "parse_composition",
 ]

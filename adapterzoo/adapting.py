@@ -79,7 +79,7 @@ def load_adapter(
     name = file.name if load_as is None else load_as
     if name in model.adapters and not overwrite_ok:
         raise ValueError(f"there is already an adapter named {name!r}; load it under another name with load_as=")
-    tensors = read_tensors(_weights(source, version), allow_pickle)
+    tensors = read_tensors(adapter_weights(source, version), allow_pickle)
     adapter = Adapter(file.config, model.base)
     adapterhub.import_adapter(adapter, tensors, file.name, architecture, numbers)
     if leave_out:
@@ -93,7 +93,12 @@ def load_adapter(
     return name
 
 
-def _weights(source: Source, version: str | None) -> Path:
+def adapter_weights(source: Source, version: str | None = None) -> Path:
+    """The file of an adapter's tensors.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
     for name in adapterhub.WEIGHTS:
         path = find(source, name, version)
         if path is not None:

@@ -90,8 +90,9 @@ def _decoder_input(model: Host, inputs: Inputs, groups: tuple[int, ...], encoder
     ids, mask, layout = inputs.decoder_input_ids, inputs.decoder_attention_mask, None
     if ids is None and inputs.decoder_inputs_embeds is None:
         ids = _from_encoder_ids(model, inputs.input_ids)
-        if mask is None and inputs.attention_mask is not None and inputs.attention_mask.dim() == 2:
+        if mask is None and _padded_at_the_end(inputs.attention_mask):
             # The same tokens, one to the right: causal, so padding at the end may be left out here as well.
+            # Elsewhere it may not: the decoder looks back at it, as in HF.
             mask, layout = inputs.attention_mask, encoder
     return stack_input(
         model.base.config,
@@ -109,3 +110,7 @@ def _from_encoder_ids(model: Host, ids: Tensor | None) -> Tensor:
     if ids is None:
         raise ValueError("without input_ids the decoder needs decoder_input_ids or decoder_inputs_embeds")
     return shifted_right(ids, model.config.decoder_start_token_id, model.config.pad_token_id)
+
+
+def _padded_at_the_end(mask: Tensor | None) -> bool:
+    return mask is not None and mask.dim() == 2 and bool((mask[:, 1:] <= mask[:, :-1]).all())

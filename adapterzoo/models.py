@@ -59,7 +59,6 @@ class Model(nn.Module):
         self.padding_free = True
         if initialise:
             pretrained.initialise_all(self.base)
-        self.eval()
 
     def _numbers(self, pooler: bool) -> NetworkConfig:
         numbers, static = self.architecture.network(self.config), self.static

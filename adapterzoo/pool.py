@@ -120,3 +120,6 @@ class AdapterPool(NamedModules[Adapter]):
     def configs(self) -> Iterator[tuple[str, AdapterConfig]]:
         """Names and configs."""
         return ((name, adapter.config) for name, adapter in self.items())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_plans": {}}  # plans hold this pool's units; a copy compiles its own

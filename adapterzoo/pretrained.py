@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +16,13 @@ from adapterzoo.archs.base import ARCHITECTURES, Architecture
 from adapterzoo.archs.config import ModelConfig
 from adapterzoo.core.compose import AdapterCompositionBlock
 from adapterzoo.core.registry import listing, unknown
+from adapterzoo.fit import Fit, fit, holders
 from adapterzoo.formats import hf
 from adapterzoo.store import FileError, Source, find, read_json, require, write_json, write_tensors
 
 logger = logging.getLogger("adapterzoo")
 
 STATE = "adapterzoo"  # config.json's entry for what was active
-SILENT = ("head.final_logits_bias",)  # zero where a checkpoint does not hold it, and nobody need be told
 
 
 class CheckpointError(ValueError):
@@ -69,7 +70,8 @@ def _architecture_named(path: Path, data: Mapping[str, Any]) -> Architecture:
     name = data.get("model_type")
     if name is None:
         raise FileError(
-            f"{path} has no model_type; use the architecture's own class, or one of {listing(ARCHITECTURES)} there"
+            f"{path} has no model_type, one of {listing(ARCHITECTURES)}; use the architecture's own class, or on the "
+            "command line --model-type"
         )
     if name not in ARCHITECTURES:
         raise FileError(f"{path}: {unknown('architecture', name, ARCHITECTURES)}")
@@ -97,82 +99,40 @@ def load(
     model = cls(config, initialise=False, **pooling)
     checkpoint = cls.architecture.static((config.architectures or [None])[0])
     target = model.head_target(checkpoint, own)
-    placed = hf.place(tensors, cls.architecture, target[1] if target else None)
-    report = _fill(model, target[0] if target else None, placed, tensors, _dtype(dtype, tensors, placed))
+    found = fit(model, target, tensors)
+    report = _fill(model, target[0] if target else None, found, tensors, _dtype(dtype, tensors, found))
     _restore_folders(model, source)
     model.eval()
     return model, report
 
 
-def _dtype(asked: torch.dtype | str | None, tensors: Mapping[str, Tensor], placed: hf.Placement) -> torch.dtype:
+def _dtype(asked: torch.dtype | str | None, tensors: Mapping[str, Tensor], found: Fit) -> torch.dtype:
     if isinstance(asked, torch.dtype):
         return asked
     if asked is None:
         return torch.float32
     if asked != "auto":
-        found = getattr(torch, asked, None)
-        if not isinstance(found, torch.dtype):
+        named = getattr(torch, asked, None)
+        if not isinstance(named, torch.dtype):
             raise ValueError(f"dtype must be a torch dtype or 'auto', not {asked!r}")
-        return found
-    first = next(part for parts in placed.sources.values() for part in parts if part is not None)
-    return tensors[first].dtype
+        return named
+    first = next((parts[0] for parts in found.sources.values()), None)
+    return torch.float32 if first is None else tensors[first].dtype
 
 
-def _fill(model: Any, head: Any, placed: hf.Placement, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> LoadReport:
+def _fill(model: Any, head: Any, found: Fit, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> LoadReport:
     """Give the network and the head their tensors; what is missing is initialised, what cannot be is an error."""
-    holders: dict[str, nn.Module] = {"base": model.base, **({} if head is None else {"head": head})}
-    tied = head.tied if head is not None else set()
-    wanted = {
-        f"{space}.{name}": tensor
-        for space, module in holders.items()
-        for name, tensor in module.state_dict(keep_vars=True).items()
-        if not (space == "head" and name in tied)
-    }
-    problems, missing = [], []
-    for name, tensor in wanted.items():
-        parts = placed.sources.get(name)
-        if parts is None:
-            missing.append(name)
-            continue
-        if None in parts:
-            there = [part for part in parts if part is not None]
-            problems.append(f"only part of {name} is there: {listing(there)}")
-            continue
-        value = hf.gather(parts, tensors)
-        if value.shape != tensor.shape:
-            problems.append(
-                f"{' + '.join(map(str, parts))}: shape {_shape(value)}, but the model needs {_shape(tensor)}"
-            )
-            continue
-        _put(holders, name, value.to(dtype))
-    problems += _missing_base(missing, wanted)
-    if problems:
-        raise CheckpointError("the checkpoint does not fit:\n  " + "\n  ".join(sorted(problems)))
-    told = [name for name in missing if name not in SILENT]
-    report = LoadReport(told, sorted(placed.unexpected + _homeless(placed, wanted, tied)))
-    initialise_missing(holders, missing, model.base.config.init_std, model.base.config.pad_id, dtype)
+    if found.problems:
+        raise CheckpointError("the checkpoint does not fit:\n  " + "\n  ".join(sorted(found.problems)))
+    parts_of = holders(model, head)
+    for name, parts in found.sources.items():
+        _put(parts_of, name, hf.gather(parts, tensors).to(dtype))
+    report = LoadReport(found.told, found.left_over)
+    initialise_missing(parts_of, found.missing, model.base.config.init_std, model.base.config.pad_id, dtype)
     if head is not None:
         head.tie(model)
     _tell(type(model).__name__, report)
     return report
-
-
-def _shape(tensor: Tensor) -> str:
-    return "×".join(map(str, tensor.shape)) or "scalar"
-
-
-def _homeless(placed: hf.Placement, wanted: Mapping[str, Tensor], tied: set[str]) -> list[str]:
-    """Tensors that the tables know but this class has no place for: a pooler where there is none."""
-    known = set(wanted) | {f"head.{name}" for name in tied}
-    return [str(part) for name, parts in placed.sources.items() if name not in known for part in parts if part]
-
-
-def _missing_base(missing: list[str], wanted: Mapping[str, Tensor]) -> list[str]:
-    """The network must be whole, but for the pooler, which many checkpoints leave out."""
-    lost = [name for name in missing if name.startswith("base.") and not name.startswith("base.pooler.")]
-    if lost and len(lost) == sum(name.startswith("base.") and ".pooler." not in name for name in wanted):
-        return ["it holds none of the network's tensors: it is of another architecture, or has other names"]
-    return [f"{name.removeprefix('base.')} is not there" for name in lost]
 
 
 def _put(holders: Mapping[str, nn.Module], name: str, value: Tensor) -> None:
@@ -234,7 +194,7 @@ def save(model: Any, directory: Source) -> None:
     tied = head.tied if head is not None else set()
     tensors = hf.export(model.base, head, tied, architecture, static)
     class_name = f"{architecture.name}{static.suffix if static else 'Model'}"
-    config = {**model.config.to_dict(), "architectures": [class_name], "dtype": _dtype_name(model.base)}
+    config = config_json(model.config, class_name, next(model.base.parameters()).dtype)
     config.pop(STATE, None)
     active, heads = model.adapters.active, {} if static is not None else model.heads_of()
     if len(model.adapters) or heads:
@@ -252,8 +212,11 @@ def save(model: Any, directory: Source) -> None:
     write_json(folder / "config.json", config)
 
 
-def _dtype_name(base: nn.Module) -> str:
-    return str(next(base.parameters()).dtype).removeprefix("torch.")
+def config_json(config: ModelConfig, class_name: str, dtype: torch.dtype) -> dict[str, Any]:
+    """The content of `config.json` for weights of that class and dtype."""
+    content = {**config.to_dict(), "architectures": [class_name], "dtype": str(dtype).removeprefix("torch.")}
+    content.pop("torch_dtype", None)  # what `dtype` was called before; of a source that may have had another
+    return content
 
 
 def _restore_folders(model: Any, source: Source) -> None:
@@ -263,19 +226,23 @@ def _restore_folders(model: Any, source: Source) -> None:
         return
     slug = model.adapters.slug
     for name in state.get("heads", []) if hasattr(model, "load_head") else []:
-        model.load_head(_folder(source, "heads", slug(name)), load_as=name, set_active=False)
+        model.load_head(kept_folder(source, "heads", slug(name)), load_as=name, set_active=False)
     for name in state.get("adapters", []):
-        model.load_adapter(_folder(source, "adapters", slug(name)), load_as=name, with_head=False)
+        model.load_adapter(kept_folder(source, "adapters", slug(name)), load_as=name, with_head=False)
     if state.get("active_adapters"):
         model.adapters.activate(AdapterCompositionBlock.from_dict(state["active_adapters"]), model.base)
     if state.get("active_head") is not None and hasattr(model, "active_head"):
         model.active_head = state["active_head"]
 
 
-def _folder(source: Source, kind: str, name: str) -> Path:
-    """The folder of an adapter or head within a saved model; on the Hub, its files are fetched first."""
-    for file in ("adapter_config.json", "adapter.safetensors", "head_config.json", "model_head.safetensors"):
-        path = find(source, f"{kind}/{name}/{file}")
-        if path is not None:
-            folder = path.parent
-    return folder
+def kept_folder(source: Source, kind: str, name: str) -> Path:
+    """The folder of an adapter or head within a saved model; on the Hub, its files are fetched first.
+
+    Raises:
+        FileNotFoundError: it is not there, though config.json names it.
+    """
+    files = ("adapter_config.json", "adapter.safetensors", "head_config.json", "model_head.safetensors")
+    paths = [path for file in files if (path := find(source, f"{kind}/{name}/{file}")) is not None]
+    if not paths:
+        raise FileNotFoundError(f"{os.fspath(source)!r} has no {kind}/{name}, which its config.json names")
+    return paths[0].parent

@@ -43,7 +43,6 @@ class StaticModel(Model):
         assert self.static is not None
         with nullcontext() if initialise else torch.device("meta"):
             self.head = make_head(self, "default", self.static.flexible(config))
-        self.head.eval()
 
     def heads_of(self) -> dict[str, nn.Module]:
         """The one head."""

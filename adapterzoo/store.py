@@ -16,7 +16,6 @@ import huggingface_hub
 import safetensors
 import safetensors.torch
 import torch
-from huggingface_hub import errors as hub_errors
 from torch import Tensor
 
 Source = str | os.PathLike[str]
@@ -46,17 +45,17 @@ def find(source: Source, name: str, revision: str | None = None) -> Path | None:
         raise FileNotFoundError(f"there is no directory {os.fspath(source)!r}")
     try:
         return Path(huggingface_hub.hf_hub_download(str(source), name, revision=revision))
-    except hub_errors.LocalEntryNotFoundError as error:
+    except huggingface_hub.errors.LocalEntryNotFoundError as error:
         raise FileNotFoundError(
             f"there is no directory {source!r}, and {name} of the Hub repository of that name is neither in the cache "
             "nor to be had now (offline?)"
         ) from error
-    except hub_errors.EntryNotFoundError:
+    except huggingface_hub.errors.EntryNotFoundError:
         return None
     except (
-        hub_errors.RepositoryNotFoundError,
-        hub_errors.RevisionNotFoundError,
-        hub_errors.HFValidationError,
+        huggingface_hub.errors.RepositoryNotFoundError,
+        huggingface_hub.errors.RevisionNotFoundError,
+        huggingface_hub.errors.HFValidationError,
     ) as error:
         raise FileNotFoundError(f"there is no directory {source!r}, and no such Hub repository: {error}") from error
 
@@ -161,7 +160,8 @@ def read_tensors(path: Path, allow_pickle: bool = False) -> Mapping[str, Tensor]
     if not allow_pickle:
         raise FileError(
             f"{path} is a PyTorch file, in pickle's format. If you trust where it came from, pass allow_pickle=True "
-            "(only tensors are read from it, no code is run), or convert it: python -m weights_conversion convert"
+            "(only tensors are read from it, no code is run); or convert it once and for all: "
+            "python -m weights_conversion convert SRC DST --allow-pickle"
         )
     try:
         data = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
@@ -181,7 +181,10 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file, whole or not at all."""
     plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    _write(path, lambda temporary: safetensors.torch.save_file(plain, temporary, metadata={"format": "pt"}))
+    try:
+        _write(path, lambda temporary: safetensors.torch.save_file(plain, temporary, metadata={"format": "pt"}))
+    except safetensors.SafetensorError as error:
+        raise OSError(f"{path} could not be written: {error}") from error
 
 
 def _write(path: Path, write: Callable[[str], object]) -> None:
@@ -190,23 +193,25 @@ def _write(path: Path, write: Callable[[str], object]) -> None:
     os.close(handle)
     try:
         write(temporary)
-        _sync(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())
+        sync(temporary)
+        os.chmod(temporary, 0o666 & ~umask())
         os.replace(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
 
 
-def _umask() -> int:
+def umask() -> int:
+    """What the process masks out of the permissions of new files."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
-def _sync(path: Source) -> None:
+def sync(path: Source) -> None:
+    """Wait until a file, or a directory's list of files, is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -17,7 +17,6 @@ from adapterzoo.tokenization.vocabulary import Vocabulary
 
 __all__ = ["BatchEncoding", "Tokenizer"]
 
-
 _OWN = (
     "model_max_length",
     "padding_side",

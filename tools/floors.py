@@ -52,8 +52,7 @@ def read(root: Path) -> dict[str, Module]:
 def is_dynamic(node: ast.AST) -> bool:
     """Tell whether `node` imports by a call."""
     return (
-        isinstance(node, ast.Call)
-        and re.search(r"\b(import_module|__import__)$", ast.unparse(node.func)) is not None
+        isinstance(node, ast.Call) and re.search(r"\b(import_module|__import__)$", ast.unparse(node.func)) is not None
     )
 
 

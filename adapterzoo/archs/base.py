@@ -16,7 +16,7 @@ from adapterzoo.core.sites import Site
 LABELLED = ("classification", "multilabel_classification", "tagging", "question_answering", "multiple_choice")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class StaticHead:
     """One of HF's classes with a fixed head: which flexible head it is, and how its tensors are called.
 

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 from adapterzoo.archs.base import Architecture, StaticHead, register
 from adapterzoo.archs.config import ModelConfig
-from adapterzoo.archs.encoder import ENCODER_DEFAULTS, ENCODER_SIZES, encoder_network
-from adapterzoo.archs.rows import BERT_PLACES, BERT_ROWS, BERT_UNUSED, CLASSIFIER, QA_OUTPUTS
+from adapterzoo.archs.encoder import ENCODER_DEFAULTS, ENCODER_HEADS, ENCODER_SIZES, encoder_network
+from adapterzoo.archs.rows import BERT_PLACES, BERT_ROWS, BERT_UNUSED, CLASSIFIER, LINEAR, POOLED, QA_OUTPUTS
 from adapterzoo.core.keymap import Row
 
 
@@ -25,10 +25,9 @@ MLM_ROWS = (
     Row("cls.predictions.decoder.weight", "3.weight"),
     Row("cls.predictions.bias", "3.bias", aliases=("cls.predictions.decoder.bias",)),
 )
+NSP_ROWS = (Row("cls.seq_relationship.{p}", "seq_relationship.{p}"),)
 MLM = {"layers": 2, "layer_norm": True, "bias": True}
 HIDDEN_ACT = {"activation_function": "hidden_act"}
-LINEAR = {"layers": 1, "activation_function": None}
-
 BERT = register(
     Architecture(
         name="Bert",
@@ -38,65 +37,21 @@ BERT = register(
         rows=BERT_ROWS,
         places=BERT_PLACES,
         unused=BERT_UNUSED,
-        heads=(
-            "classification",
-            "multilabel_classification",
-            "tagging",
-            "multiple_choice",
-            "question_answering",
-            "masked_lm",
-            "causal_lm",
-        ),
+        heads=ENCODER_HEADS,
         statics=(
+            StaticHead("ForSequenceClassification", "classification", POOLED, CLASSIFIER, pooler=True),
+            StaticHead("ForMultipleChoice", "multiple_choice", POOLED, CLASSIFIER, pooler=True),
+            StaticHead("ForTokenClassification", "tagging", LINEAR, CLASSIFIER),
+            StaticHead("ForQuestionAnswering", "question_answering", LINEAR, QA_OUTPUTS),
+            StaticHead("ForMaskedLM", "masked_lm", MLM, MLM_ROWS, from_config=HIDDEN_ACT, pretraining=True),
+            StaticHead("LMHeadModel", "causal_lm", MLM, MLM_ROWS, from_config=HIDDEN_ACT),
+            StaticHead("ForNextSentencePrediction", "next_sentence", {}, NSP_ROWS, pooler=True, pretraining=True),
             StaticHead(
-                suffix="ForSequenceClassification",
-                head_type="classification",
-                settings={**LINEAR, "use_pooler": True},
-                rows=CLASSIFIER,
-                pooler=True,
-            ),
-            StaticHead(
-                suffix="ForMultipleChoice",
-                head_type="multiple_choice",
-                settings={**LINEAR, "use_pooler": True},
-                rows=CLASSIFIER,
-                pooler=True,
-            ),
-            StaticHead(suffix="ForTokenClassification", head_type="tagging", settings=LINEAR, rows=CLASSIFIER),
-            StaticHead(
-                suffix="ForQuestionAnswering",
-                head_type="question_answering",
-                settings=LINEAR,
-                rows=QA_OUTPUTS,
-            ),
-            StaticHead(
-                suffix="ForMaskedLM",
-                head_type="masked_lm",
-                settings=MLM,
+                "ForPreTraining",
+                "pretraining",
+                MLM,
+                (*MLM_ROWS, *NSP_ROWS),
                 from_config=HIDDEN_ACT,
-                rows=MLM_ROWS,
-                pretraining=True,
-            ),
-            StaticHead(
-                suffix="LMHeadModel",
-                head_type="causal_lm",
-                settings=MLM,
-                from_config=HIDDEN_ACT,
-                rows=MLM_ROWS,
-            ),
-            StaticHead(
-                suffix="ForNextSentencePrediction",
-                head_type="next_sentence",
-                rows=(Row("cls.seq_relationship.{p}", "seq_relationship.{p}"),),
-                pooler=True,
-                pretraining=True,
-            ),
-            StaticHead(
-                suffix="ForPreTraining",
-                head_type="pretraining",
-                settings=MLM,
-                from_config=HIDDEN_ACT,
-                rows=(*MLM_ROWS, Row("cls.seq_relationship.{p}", "seq_relationship.{p}")),
                 pooler=True,
                 pretraining=True,
             ),

@@ -140,3 +140,13 @@ class ModelConfig:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.to_dict().items())})"
+
+
+def divisible(width: int, heads: int) -> None:
+    """Check that the heads share the width evenly.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if width % heads:
+        raise ValueError(f"a hidden size of {width} cannot be divided among {heads} attention heads")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from adapterzoo.archs.config import divisible
 from adapterzoo.core.config import NetworkConfig, StackConfig
 
 ENCODER_DEFAULTS: dict[str, Any] = {
@@ -30,6 +31,11 @@ ENCODER_SIZES = (
     "num_attention_heads",
     "intermediate_size",
     "max_position_embeddings",
+)
+
+ENCODER_HEADS = (
+    *("classification", "multilabel_classification", "multiple_choice", "tagging", "question_answering"),
+    *("masked_lm", "causal_lm"),
 )
 
 
@@ -62,13 +68,3 @@ def encoder_network(config: Any) -> NetworkConfig:
         pooler=True,
         init_std=config.initializer_range,
     )
-
-
-def divisible(width: int, heads: int) -> None:
-    """Check that the heads share the width evenly.
-
-    Raises:
-        ValueError: they do not.
-    """
-    if width % heads:
-        raise ValueError(f"a hidden size of {width} cannot be divided among {heads} attention heads")

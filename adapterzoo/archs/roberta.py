@@ -6,10 +6,18 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from adapterzoo.archs.base import Architecture, StaticHead, register
-from adapterzoo.archs.bert import BERT, LINEAR
 from adapterzoo.archs.config import ModelConfig
-from adapterzoo.archs.encoder import ENCODER_DEFAULTS, ENCODER_SIZES, encoder_network
-from adapterzoo.archs.rows import BERT_PLACES, BERT_ROWS, BERT_UNUSED, CLASSIFIER, QA_OUTPUTS
+from adapterzoo.archs.encoder import ENCODER_DEFAULTS, ENCODER_HEADS, ENCODER_SIZES, encoder_network
+from adapterzoo.archs.rows import (
+    BERT_PLACES,
+    BERT_ROWS,
+    BERT_UNUSED,
+    CLASSIFIER,
+    LINEAR,
+    POOLED,
+    QA_OUTPUTS,
+    TWO_LAYERS,
+)
 from adapterzoo.core.config import NetworkConfig
 from adapterzoo.core.keymap import Row
 
@@ -40,7 +48,7 @@ LM_ROWS = (
     Row("lm_head.bias", "3.bias", aliases=("lm_head.decoder.bias",)),
 )
 LM = {"layers": 2, "activation_function": "gelu", "layer_norm": True, "bias": True}
-TWO_LAYERS = (Row("classifier.dense.{p}", "1.{p}"), Row("classifier.out_proj.{p}", "4.{p}"))
+CLASSIFICATION_ROWS = (Row("classifier.dense.{p}", "1.{p}"), Row("classifier.out_proj.{p}", "4.{p}"))
 
 ROBERTA = register(
     Architecture(
@@ -51,30 +59,14 @@ ROBERTA = register(
         rows=BERT_ROWS,
         places=BERT_PLACES,
         unused=BERT_UNUSED,
-        heads=BERT.heads,
+        heads=ENCODER_HEADS,
         statics=(
-            StaticHead(
-                suffix="ForSequenceClassification",
-                head_type="classification",
-                settings={"layers": 2, "activation_function": "tanh", "use_pooler": False},
-                rows=TWO_LAYERS,
-            ),
-            StaticHead(
-                suffix="ForMultipleChoice",
-                head_type="multiple_choice",
-                settings={**LINEAR, "use_pooler": True},
-                rows=CLASSIFIER,
-                pooler=True,
-            ),
-            StaticHead(suffix="ForTokenClassification", head_type="tagging", settings=LINEAR, rows=CLASSIFIER),
-            StaticHead(
-                suffix="ForQuestionAnswering",
-                head_type="question_answering",
-                settings=LINEAR,
-                rows=QA_OUTPUTS,
-            ),
-            StaticHead(suffix="ForMaskedLM", head_type="masked_lm", settings=LM, rows=LM_ROWS, pretraining=True),
-            StaticHead(suffix="ForCausalLM", head_type="causal_lm", settings=LM, rows=LM_ROWS),
+            StaticHead("ForSequenceClassification", "classification", TWO_LAYERS, CLASSIFICATION_ROWS),
+            StaticHead("ForMultipleChoice", "multiple_choice", POOLED, CLASSIFIER, pooler=True),
+            StaticHead("ForTokenClassification", "tagging", LINEAR, CLASSIFIER),
+            StaticHead("ForQuestionAnswering", "question_answering", LINEAR, QA_OUTPUTS),
+            StaticHead("ForMaskedLM", "masked_lm", LM, LM_ROWS, pretraining=True),
+            StaticHead("ForCausalLM", "causal_lm", LM, LM_ROWS),
         ),
     )
 )

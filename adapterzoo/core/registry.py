@@ -69,7 +69,7 @@ class Registry(Mapping[str, T], Generic[T]):
         """
         try:
             return self._things[name]
-        except KeyError:
+        except (KeyError, TypeError):  # of files may come lists, which cannot be keys
             raise UnknownName(unknown(self.kind, name, self._things)) from None
 
     def __iter__(self) -> Iterator[str]:
@@ -86,11 +86,14 @@ class UnknownName(KeyError, ValueError):
         return str(self.args[0])
 
 
+_ENCODED = {"%": "%25", ".": "%2E", "/": "%2F", "\\": "%5C", "\0": "%00"}
+
+
 class NamedModules(nn.Module, Generic[M]):
     """Modules by names that users choose; `nn.ModuleDict` refuses "train" and "en.wiki", this does not.
 
-    A name is kept as it is where PyTorch allows it, so that parameters read `adapters.mrpc.…`; "." and "%" are
-    percent-encoded, and a name that is an attribute of every module gets a "%" in front.
+    A name is kept as it is where PyTorch allows it, so that parameters read `adapters.mrpc.…`; "." and what makes a
+    path are percent-encoded, and a name that is an attribute of every module gets a "%" in front.
     """
 
     def __init__(self, kind: str) -> None:
@@ -99,15 +102,32 @@ class NamedModules(nn.Module, Generic[M]):
 
     @staticmethod
     def slug(name: str) -> str:
-        """The module name under which PyTorch keeps `name`."""
-        safe = name.replace("%", "%25").replace(".", "%2E")
+        """The module name under which PyTorch keeps `name`; it may serve as a folder's name, too."""
+        safe = "".join(_ENCODED.get(letter, letter) for letter in name)
         return f"%{safe}" if hasattr(NamedModules, safe) or safe in ("", "kind", "training") else safe
 
     @staticmethod
     def unslug(slug: str) -> str:
         """The name that `slug` was made from."""
-        bare = slug[1:] if slug.startswith("%") and slug[1:3] not in ("25", "2E") else slug
-        return bare.replace("%2E", ".").replace("%25", "%")
+        bare = slug[1:] if slug.startswith("%") and slug[:3] not in _ENCODED.values() else slug
+        for letter, code in reversed(_ENCODED.items()):
+            bare = bare.replace(code, letter)
+        return bare
+
+    def check_new(self, name: object, overwrite_ok: bool = False) -> None:
+        """Check that a new module may have a name.
+
+        Raises:
+            TypeError: it is no string.
+            ValueError: it is empty, or taken.
+        """
+        article = "an" if self.kind[0] in "aeiou" else "a"
+        if not isinstance(name, str):
+            raise TypeError(f"{article} {self.kind}'s name is a string, not {name!r}")
+        if not name:
+            raise ValueError(f"{article} {self.kind}'s name must not be empty")
+        if name in self and not overwrite_ok:
+            raise ValueError(f"there is already {article} {self.kind} named {name!r}; overwrite_ok=True replaces it")
 
     def __getitem__(self, name: str) -> M:
         try:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -111,13 +111,9 @@ def import_adapter(
         ValueError: tensors are missing, not known, or of another shape; all are named, and nothing is changed.
     """
     names, second = tensor_names(adapter, name, architecture, network)
-    state, found, problems = adapter.state_dict(), {}, []
-    for key in tensors:
-        bare = _modern(key).removeprefix(f"{architecture.prefix}.")
-        if bare in names:
-            found[names[bare]] = tensors[key]
-        elif bare not in second and not _is_copy(bare, name):
-            problems.append(f"{key} has no place here")
+    keys = place(tensors, names, second, name, architecture)
+    state, found = adapter.state_dict(), {ours: tensors[key] for ours, key in keys.sources.items()}
+    problems = [f"{key} has no place here" for key in keys.unexpected]
     for theirs, ours in names.items():
         if ours not in found:
             problems.append(f"{theirs} is not there")
@@ -128,9 +124,40 @@ def import_adapter(
     adapter.load_state_dict(found)
 
 
-def _modern(key: str) -> str:
-    """The name as written since version 2."""
-    return ".".join(_OLD_NAMES.get(part, part) for part in key.split("."))
+class Placement(NamedTuple):
+    """Which of a file's tensors goes where: its name by ours; those that come a second time; those with no place."""
+
+    sources: dict[str, str]
+    unused: list[str]
+    unexpected: list[str]
+
+
+def place(
+    keys: Iterable[str], names: Mapping[str, str], second: Mapping[str, str], name: str, architecture: Architecture
+) -> Placement:
+    """Find the place of each of a file's tensors.
+
+    Args:
+        keys: the file's names.
+        names, second: see `tensor_names`.
+        name: the adapter's name in the file.
+        architecture: of its model.
+    """
+    placed = Placement({}, [], [])
+    for key in keys:
+        bare = bare_name(key, architecture)
+        if bare in names:
+            placed.sources[names[bare]] = key
+        elif bare in second or _is_copy(bare, name):
+            placed.unused.append(key)
+        else:
+            placed.unexpected.append(key)
+    return placed
+
+
+def bare_name(key: str, architecture: Architecture) -> str:
+    """The name as written since version 2, without the model's prefix."""
+    return ".".join(_OLD_NAMES.get(part, part) for part in key.split(".")).removeprefix(f"{architecture.prefix}.")
 
 
 def _is_copy(key: str, name: str) -> bool:

@@ -55,7 +55,7 @@ class Placement:
 
     Attributes:
         sources: for each tensor of ours, "base.…" or "head.…", the foreign names of its parts, in order.
-        unexpected: foreign tensors that no row of the tables knows.
+        unexpected: foreign tensors that no row of the tables knows, or whose place another one has already.
         unused: foreign tensors that are known and not needed.
     """
 
@@ -87,7 +87,10 @@ def place(keys: Iterable[str], architecture: Architecture, static: StaticHead | 
             aliases.append((f"{space}.{target.ours}", key))
         else:
             parts = placed.sources.setdefault(f"{space}.{target.ours}", [None] * target.parts)
-            parts[target.part] = key
+            if parts[target.part] is None:
+                parts[target.part] = key
+            else:  # with and without prefix, or under the legacy name and the modern one
+                placed.unexpected.append(key)
     for ours, key in aliases:
         if ours in placed.sources:
             placed.unused.append(key)
@@ -102,9 +105,9 @@ def _modern(key: str) -> str:
     return f"{match[1]}{_LEGACY[match[2]]}" if match else key
 
 
-def gather(parts: list[str | None], tensors: Mapping[str, Tensor]) -> Tensor:
+def gather(parts: list[str], tensors: Mapping[str, Tensor]) -> Tensor:
     """Our tensor from its parts: the file's own memory if there is one, joined if there are several."""
-    pieces = [tensors[part] for part in parts if part is not None]
+    pieces = [tensors[part] for part in parts]
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 

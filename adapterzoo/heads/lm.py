@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from adapterzoo.core.outputs import CausalLMOutput, MaskedLMOutput, ModelOutput, Seq2SeqLMOutput
 from adapterzoo.heads.base import HEADS, Activation, HeadHost, PredictionHead, head_dropout, initialise
 from adapterzoo.heads.features import Features
-from adapterzoo.heads.loss import cross_entropy
+from adapterzoo.heads.loss import cross_entropy, without_padding
 
 
 class LMHead(PredictionHead):
@@ -104,10 +104,18 @@ class LMHead(PredictionHead):
             hidden = layer(hidden)
         return hidden
 
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy over labels that are not -100, of the next token with `shift_labels`."""
+    def loss(self, logits: Tensor, labels: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Cross-entropy over labels that are not -100, of the next token with `shift_labels`.
+
+        Args:
+            logits: (B, T, V).
+            labels: (B, T).
+            mask: (B, T), True at tokens: padding is neither predicted nor does it predict.
+        """
+        labels = without_padding(labels, mask)
         if self.config["shift_labels"]:
-            logits, labels = logits[:, :-1], labels[:, 1:]
+            before = None if mask is None else mask[:, :-1]
+            logits, labels = logits[:, :-1], without_padding(labels[:, 1:], before)
         return cross_entropy(logits, labels)
 
     def forward(  # type: ignore[override]
@@ -121,7 +129,7 @@ class LMHead(PredictionHead):
     ) -> Any:
         """`logits` (B, T, V), and `loss` if there are labels (B, T)."""
         logits = outputs.per_token(self.body)
-        loss = None if labels is None else self.loss(logits, labels)
+        loss = None if labels is None else self.loss(logits, labels, outputs.layout.mask)
         return outputs.answer(self.output, Seq2SeqLMOutput, return_dict, loss=loss, logits=logits)
 
 

@@ -22,6 +22,18 @@ def check_labels(labels: Tensor, count: int) -> None:
         )
 
 
+def without_padding(labels: Tensor, mask: Tensor | None) -> Tensor:
+    """Labels of tokens, those of padding passed over: a row's loss does not depend on how far its batch was padded.
+
+    Args:
+        labels: (B, T).
+        mask: (B, T), True at tokens, or None where there is no padding.
+    """
+    if mask is None or labels.numel() != mask.numel():  # what does not fit is refused by the loss, in its words
+        return labels
+    return labels.reshape(mask.shape).masked_fill(~mask, IGNORED)
+
+
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy over labels that are not -100.
 

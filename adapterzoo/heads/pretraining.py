@@ -73,7 +73,7 @@ class PretrainingHead(BertStyleMaskedLMHead):
         """`prediction_logits` (B, T, V), `seq_relationship_logits` (B, 2), and `loss` if both labels are there."""
         words, sentence, loss = outputs.per_token(self.body), self.seq_relationship(cls_output), None
         if labels is not None and next_sentence_label is not None:
-            loss = self.loss(words, labels) + cross_entropy(sentence, next_sentence_label)
+            loss = self.loss(words, labels, outputs.layout.mask) + cross_entropy(sentence, next_sentence_label)
         return outputs.answer(
             PreTrainingOutput,
             Seq2SeqHeadOutput,

@@ -16,7 +16,7 @@ from adapterzoo.core.outputs import (
 )
 from adapterzoo.heads.base import HEADS, HeadHost, PredictionHead, labels_config
 from adapterzoo.heads.features import Features
-from adapterzoo.heads.loss import IGNORED, cross_entropy
+from adapterzoo.heads.loss import IGNORED, cross_entropy, without_padding
 
 
 class TokenHead(PredictionHead):
@@ -78,9 +78,7 @@ class TaggingHead(TokenHead):
         """`logits` (B, T, C), and `loss` if there are labels (B, T)."""
         logits, loss = outputs.per_token(self.body), None
         if labels is not None:
-            if outputs.layout.mask is not None:
-                labels = labels.masked_fill(~outputs.layout.mask, IGNORED)
-            loss = cross_entropy(logits, labels)
+            loss = cross_entropy(logits, without_padding(labels, outputs.layout.mask))
         return outputs.answer(TokenClassifierOutput, Seq2SeqHeadOutput, return_dict, loss=loss, logits=logits)
 
 
@@ -110,7 +108,8 @@ class QuestionAnsweringHead(TokenHead):
         start, end = both[..., 0].contiguous(), both[..., 1].contiguous()
         loss = None
         if start_positions is not None and end_positions is not None:
-            loss = (_position_loss(start, start_positions) + _position_loss(end, end_positions)) / 2
+            mask = outputs.layout.mask
+            loss = (_position_loss(start, start_positions, mask) + _position_loss(end, end_positions, mask)) / 2
         return outputs.answer(
             QuestionAnsweringModelOutput,
             Seq2SeqQuestionAnsweringModelOutput,
@@ -121,7 +120,10 @@ class QuestionAnsweringHead(TokenHead):
         )
 
 
-def _position_loss(logits: Tensor, positions: Tensor) -> Tensor:
-    """Cross-entropy over positions; those at or beyond T are passed over, those below 0 count as 0, as in HF."""
-    positions = positions.reshape(-1).clamp(min=0)
-    return cross_entropy(logits, positions.masked_fill(positions >= logits.size(1), IGNORED))
+def _position_loss(logits: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
+    """Cross-entropy over positions; those beyond the row are passed over, those below 0 count as 0, as in HF."""
+    positions, last = positions.reshape(-1).clamp(min=0), logits.size(1) - 1
+    outside = positions > last
+    if mask is not None and len(mask) == len(positions):
+        outside = outside | ~mask.gather(1, positions.clamp(max=last)[:, None]).squeeze(1)
+    return cross_entropy(logits, positions.masked_fill(outside, IGNORED))

@@ -6,13 +6,15 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
 from adapterzoo.core.config import NetworkConfig
+from adapterzoo.core.fields import NATURAL, Rule, each, wrong_fields
 from adapterzoo.core.keymap import Row
 from adapterzoo.core.registry import Registry, listing, unknown
 from adapterzoo.core.sites import Site
@@ -41,12 +43,17 @@ class AdapterConfig(Mapping[str, Any]):
         hub_infix: what stands between a site's module and the adapter's name in AdapterHub's tensor names.
         hub_shared: what stands before the adapter's name in AdapterHub's names of shared tensors.
         hub_constants: fields that AdapterHub's files have for the method and that always have these values.
+        rules: what values of fields must be, beyond the type that the field is declared with.
+
+    Raises:
+        ValueError: a value is not of its field's type or breaks a rule; all are listed.
     """
 
     architecture: ClassVar[str | None] = None
     hub_infix: ClassVar[str] = ""
     hub_shared: ClassVar[str] = "shared_parameters"
     hub_constants: ClassVar[Mapping[str, Any]] = {}
+    rules: ClassVar[Mapping[str, Rule]] = {}
 
     def covers(self, site: Site, network: NetworkConfig) -> bool:
         """Whether the method acts at `site`."""
@@ -73,8 +80,16 @@ class AdapterConfig(Mapping[str, Any]):
     def __post_init__(self) -> None:
         for field in fields(self):  # JSON brings lists; values must be hashable
             value = getattr(self, field.name)
-            if isinstance(value, list):
-                object.__setattr__(self, field.name, tuple(value))
+            if isinstance(value, (list, Mapping)):
+                object.__setattr__(self, field.name, tuple(value) if isinstance(value, list) else Frozen(value))
+        wrong = list(wrong_fields(self, _kinds(type(self)), {"leave_out": each(NATURAL), **self.rules}))
+        wrong = wrong or list(self.problems())
+        if wrong:
+            raise ValueError(f"{type(self).__name__}: " + "; ".join(wrong))
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with values that are right by themselves, but not together."""
+        return iter(())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, AdapterConfig) and self.to_dict() == other.to_dict()
@@ -154,7 +169,9 @@ def resolve_config(config: Any = None, **overrides: Any) -> AdapterConfig:
         overrides: fields to set on top; None leaves a field as it is.
 
     Raises:
-        ValueError: it is none of these, or a field or value is wrong; the message says what there is.
+        TypeError: it is none of these.
+        ValueError: a name, a field or a value is wrong; the message says what there is.
+        FileNotFoundError: there is no such file.
     """
     changes = {key: value for key, value in overrides.items() if value is not None}
     base = _base_config(DEFAULT if config is None else config)
@@ -166,14 +183,24 @@ def _base_config(config: Any) -> AdapterConfig:
         return config
     if isinstance(config, Mapping):
         return config_from_dict(config)
-    if isinstance(config, (str, Path)) and Path(config).suffix == ".json" and Path(config).is_file():
-        data = json.loads(Path(config).read_text(encoding="utf-8"))
-        return config_from_dict(data.get("config", data))
+    if isinstance(config, (str, Path)) and Path(config).suffix == ".json":
+        return _config_from_file(Path(config))
     if isinstance(config, str):
         name, values = parse_config_string(config)
         preset = PRESETS[name]
         return preset.replace(**values) if values else preset
-    raise ValueError(f"an adapter config is a name ({listing(PRESETS)}), a config, a dict or a path, not {config!r}")
+    raise TypeError(f"an adapter config is a name ({listing(PRESETS)}), a config, a dict or a path, not {config!r}")
+
+
+def _config_from_file(path: Path) -> AdapterConfig:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # of the one are JSONDecodeError, UnicodeDecodeError
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    config = data.get("config", data) if isinstance(data, dict) else data
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} should hold a config's fields and values, not {type(config).__name__}")
+    return config_from_dict(config)
 
 
 def config_from_dict(data: Mapping[str, Any]) -> AdapterConfig:
@@ -182,37 +209,11 @@ def config_from_dict(data: Mapping[str, Any]) -> AdapterConfig:
     return METHODS[architecture].from_dict(data)
 
 
-def positive(owner: object, **values: float) -> None:
-    """Check that fields are whole numbers above 0.
-
-    Raises:
-        ValueError: one is not.
-    """
-    for name, value in values.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{type(owner).__name__}: {name} must be a whole number above 0, not {value!r}")
-
-
-def probability(owner: object, **values: float) -> None:
-    """Check that fields are numbers from 0 up to, but not including, 1.
-
-    Raises:
-        ValueError: one is not.
-    """
-    for name, value in values.items():
-        if not isinstance(value, (int, float)) or not 0 <= value < 1:
-            raise ValueError(f"{type(owner).__name__}: {name} must be a number from 0 to below 1, not {value!r}")
-
-
-def one_of(owner: object, known: tuple[Any, ...], **values: Any) -> None:
-    """Check that fields have one of the values that there are.
-
-    Raises:
-        ValueError: one has not.
-    """
-    for name, value in values.items():
-        if value not in known:
-            raise ValueError(f"{type(owner).__name__}: {name} must be one of {known}, not {value!r}")
+@cache
+def _kinds(kind: type[AdapterConfig]) -> dict[str, Any]:
+    """The types that a config's fields are declared with."""
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in fields(kind)}
 
 
 @contextmanager

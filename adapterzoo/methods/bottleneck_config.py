@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from adapterzoo.core.config import NetworkConfig
+from adapterzoo.core.fields import CHANCE, Rule, one_of
 from adapterzoo.core.keymap import Row
 from adapterzoo.core.sites import Site
-from adapterzoo.methods.base import AdapterConfig, Frozen, one_of, probability
-from adapterzoo.nn.activations import activation
+from adapterzoo.methods.base import AdapterConfig
+from adapterzoo.nn.activations import ACTIVATION
 
+SCALES = ("learned", "channel")
 FLAGS = {"attn.join": "mh_adapter", "mlp.join": "output_adapter", "cross.join": "cross_adapter"}
+
+
+def is_factor(given: float | Mapping[str, float]) -> bool:
+    """Whether a number, or a mapping from layers to numbers, may be a `reduction_factor`."""
+    if not isinstance(given, Mapping):
+        return given > 0
+    return all(key == "default" or key.isdecimal() for key in given) and all(map(is_factor, given.values()))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,6 +52,17 @@ class BnFields(AdapterConfig):
     """
 
     hub_infix: ClassVar[str] = "adapters"
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "reduction_factor": Rule("above 0; by layer, its keys are '0', '1', … and 'default'", is_factor),
+        "non_linearity": ACTIVATION,
+        "init_weights": one_of("bert", "mam_adapter", "houlsby"),
+        "scaling": Rule("a number, 'learned' or 'channel'", lambda s: not isinstance(s, str) or s in SCALES),
+        "residual_before_ln": one_of(True, False, "post_add"),
+        "dropout": CHANCE,
+        "stochastic_depth": CHANCE,
+        "phm_layer": one_of(False),
+        "inv_adapter": one_of(None),
+    }
 
     mh_adapter: bool
     output_adapter: bool
@@ -78,27 +98,10 @@ class BnFields(AdapterConfig):
     phm_bias: bool = True
     stochastic_depth: float = 0.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        activation(self.non_linearity)
-        probability(self, dropout=self.dropout, stochastic_depth=self.stochastic_depth)
-        one_of(self, ("bert", "mam_adapter", "houlsby"), init_weights=self.init_weights)
-        one_of(self, (True, False, "post_add"), residual_before_ln=self.residual_before_ln)
-        if isinstance(self.scaling, str):
-            one_of(self, ("learned", "channel"), scaling=self.scaling)
+    def problems(self) -> Iterator[str]:
+        """`post_add` adds to what only `original_ln_before` makes."""
         if self.residual_before_ln == "post_add" and not self.original_ln_before:
-            raise ValueError(f"{type(self).__name__}: residual_before_ln='post_add' needs original_ln_before=True")
-        one_of(self, (False,), phm_layer=self.phm_layer)
-        one_of(self, (None,), inv_adapter=self.inv_adapter)
-        self._freeze_reduction_factor()
-
-    def _freeze_reduction_factor(self) -> None:
-        factor = self.reduction_factor
-        if isinstance(factor, Mapping):
-            object.__setattr__(self, "reduction_factor", Frozen(factor))
-        for value in factor.values() if isinstance(factor, Mapping) else [factor]:
-            if not isinstance(value, (int, float)) or value <= 0:
-                raise ValueError(f"{type(self).__name__}: reduction_factor must be above 0, not {value!r}")
+            yield "residual_before_ln='post_add' needs original_ln_before=True"
 
     def covers(self, site: Site, network: NetworkConfig) -> bool:
         """The joins whose flag is set."""

@@ -12,17 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adapterzoo.core.config import NetworkConfig
+from adapterzoo.core.fields import CHANCE, POSITIVE, Rule, each, one_of
 from adapterzoo.core.sites import Ctx, Site
-from adapterzoo.methods.base import (
-    METHODS,
-    PRESETS,
-    AdapterConfig,
-    WeightOf,
-    one_of,
-    positive,
-    probability,
-    seeded,
-)
+from adapterzoo.methods.base import METHODS, PRESETS, AdapterConfig, WeightOf, seeded
 
 
 @METHODS.register("lora")
@@ -56,6 +48,13 @@ class LoRAConfig(AdapterConfig):
         "vera_d": None,
         "vera_b": None,
     }
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "r": POSITIVE,
+        "dropout": CHANCE,
+        "attn_matrices": each(one_of("q", "k", "v")),
+        "init_weights": one_of("lora", "bert"),
+        "dtype": one_of(None, "float16", "bfloat16", "float32", "float64"),
+    }
 
     selfattn_lora: bool = True
     intermediate_lora: bool = False
@@ -69,14 +68,6 @@ class LoRAConfig(AdapterConfig):
     init_weights_seed: int | None = None
     use_gating: bool = False
     dtype: str | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive(self, r=self.r)
-        probability(self, dropout=self.dropout)
-        one_of(self, ("lora", "bert"), init_weights=self.init_weights)
-        for matrix in self.attn_matrices:
-            one_of(self, ("q", "k", "v"), attn_matrices=matrix)
 
     def covers(self, site: Site, network: NetworkConfig) -> bool:
         """The linear sites that the three switches choose."""

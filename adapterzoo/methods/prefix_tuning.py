@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adapterzoo.core.config import NetworkConfig
+from adapterzoo.core.fields import CHANCE, POSITIVE, Rule
 from adapterzoo.core.keymap import Row
 from adapterzoo.core.sites import KV, Ctx, Site
-from adapterzoo.methods.base import METHODS, PRESETS, AdapterConfig, WeightOf, positive, probability, seeded
-from adapterzoo.nn.activations import activation
+from adapterzoo.methods.base import METHODS, PRESETS, AdapterConfig, WeightOf, seeded
+from adapterzoo.nn.activations import ACTIVATION, activation
 
 
 @METHODS.register("prefix_tuning")
@@ -48,6 +49,12 @@ class PrefixTuningConfig(AdapterConfig):
     architecture: ClassVar[str | None] = "prefix_tuning"
     hub_infix: ClassVar[str] = "prefix_tuning.prefix_gates"
     hub_shared: ClassVar[str] = "prefix_tuning.prefix_tunings"
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "prefix_length": POSITIVE,
+        "bottleneck_size": POSITIVE,
+        "non_linearity": ACTIVATION,
+        "dropout": CHANCE,
+    }
 
     encoder_prefix: bool = True
     cross_prefix: bool = True
@@ -61,12 +68,6 @@ class PrefixTuningConfig(AdapterConfig):
     shared_gating: bool = True
     init_weights_seed: int | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive(self, prefix_length=self.prefix_length, bottleneck_size=self.bottleneck_size)
-        probability(self, dropout=self.dropout)
-        activation(self.non_linearity)
-
     def covers(self, site: Site, network: NetworkConfig) -> bool:
         """The kv sites of the groups that are switched on."""
         if site.kind != "kv" or site.layer in self.leave_out:
@@ -75,8 +76,9 @@ class PrefixTuningConfig(AdapterConfig):
         return {"encoder_prefix": self.encoder_prefix, "cross_prefix": self.cross_prefix}.get(group, True)
 
     def hub_keys(self) -> list[Row]:
-        """Their MLP counts the activation between its layers."""
-        return [Row("control_trans.0.{p}", "net.0.{p}"), Row("control_trans.2.{p}", "net.1.{p}")]
+        """Their MLP counts the activation between its layers, and a layer's gate has no name beside the adapter's."""
+        gate = [Row(part, f"gate.{part}") for part in ("weight", "bias")]
+        return [Row("control_trans.0.{p}", "net.0.{p}"), Row("control_trans.2.{p}", "net.1.{p}"), *gate]
 
     def shared(self, sites: list[Site], network: NetworkConfig) -> dict[str, nn.Module]:
         """One module a group, which makes the prefixes of all its layers."""

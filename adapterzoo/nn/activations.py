@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adapterzoo.core.registry import Registry
+from adapterzoo.core.fields import Rule
+from adapterzoo.core.registry import Registry, listing
 
 Activation = Callable[[Tensor], Tensor]
 ACTIVATIONS: Registry[Activation] = Registry("activation function")
@@ -79,3 +80,9 @@ def activation(name: str | None) -> Activation:
         KeyError: no function of that name; the message lists what there is.
     """
     return linear if name is None else ACTIVATIONS[name.lower()]
+
+
+ACTIVATION = Rule(
+    f"an activation function ({listing(ACTIVATIONS)})", lambda name: name is None or name.lower() in ACTIVATIONS
+)
+"""The rule that a string names a function."""

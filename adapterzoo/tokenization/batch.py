@@ -107,7 +107,7 @@ def collate(features: Features, limits: Limits, side: str, pad_id: int) -> dict[
     """Pad rows that are encoded already.
 
     Args:
-        features: a list of rows, or one mapping of lists of rows; the values are lists, tensors or numbers.
+        features: a list of rows, one mapping of lists of rows, or one row; values are lists, tensors, numbers.
         limits: what to pad to.
         side: "right" or "left".
         pad_id: the pad token's id.
@@ -115,11 +115,13 @@ def collate(features: Features, limits: Limits, side: str, pad_id: int) -> dict[
     Returns:
         The rows by key, padded to one length T. Lists of labels that are as long as their rows are padded
         like them, others to the longest one; what is not known to go along the tokens is left as it is.
+        For one row, its values.
 
     Raises:
         ValueError: no `input_ids`, or not the same keys in all rows.
     """
-    columns = _columns(features)
+    alone = isinstance(features, Mapping) and _is_one_row(features)
+    columns = _columns([features] if alone else features)  # type: ignore[list-item]
     ids = columns["input_ids"]
     lengths = [len(row) for row in ids]
     columns.setdefault("attention_mask", [[1] * length for length in lengths])
@@ -131,7 +133,12 @@ def collate(features: Features, limits: Limits, side: str, pad_id: int) -> dict[
         own = [len(row) for row in columns[key]]
         length = target if own == lengths else _target(own, limits)
         columns[key] = [_filled(row, length, fills[key], side) for row in columns[key]]
-    return columns
+    return {key: rows[0] for key, rows in columns.items()} if alone else columns
+
+
+def _is_one_row(features: Mapping[str, Any]) -> bool:
+    ids = _plain(features.get("input_ids"))
+    return isinstance(ids, list) and len(ids) > 0 and isinstance(ids[0], int)
 
 
 def _columns(features: Features) -> dict[str, list[Any]]:
@@ -140,6 +147,8 @@ def _columns(features: Features) -> dict[str, list[Any]]:
     columns = {key: _plain(values) for key, values in features.items()}
     if "input_ids" not in columns:
         raise ValueError(unknown("key", "input_ids", columns))
+    if not all(isinstance(row, list) for row in columns["input_ids"]):
+        raise ValueError(f"input_ids must be lists of token ids, not {reprlib.repr(columns['input_ids'])}")
     rows = len(columns["input_ids"])
     for key, values in columns.items():
         if not isinstance(values, list) or len(values) != rows:

@@ -1,0 +1,171 @@
+"""What an adapter's or a head's directory holds. The model it is for need not be there: only names are compared."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from adapterzoo import head_files
+from adapterzoo.adapter import Adapter
+from adapterzoo.adapting import adapter_weights
+from adapterzoo.archs import ARCHITECTURES, Architecture
+from adapterzoo.conversion.facts import labels, tensor_row, weights
+from adapterzoo.core.config import NetworkConfig, StackConfig
+from adapterzoo.core.registry import NamedModules
+from adapterzoo.core.sites import sites_of
+from adapterzoo.formats import adapterhub
+from adapterzoo.methods.base import AdapterConfig
+from adapterzoo.nn.transformer import Transformer
+from adapterzoo.store import FileError, Source, read_json, read_tensors, require
+
+_NUMBER = re.compile(r"\.(\d+)(?=\.)")
+
+
+def adapter_facts(source: Source, allow_pickle: bool = False, network: NetworkConfig | None = None) -> dict[str, Any]:
+    """What an adapter's directory holds, the head beside it included.
+
+    Args:
+        source: the directory or repository.
+        allow_pickle: whether PyTorch's own files may be read, too (tensors only).
+        network: the numbers of the model that it is for; without, the layers are told by the tensors' names.
+
+    Raises:
+        FileNotFoundError: the files are not there.
+        ValueError: they cannot be read, or are of a method or an architecture that is not here.
+    """
+    path = require(source, adapterhub.CONFIG)
+    content = read_json(path)
+    if "model_type" not in content and "peft_type" not in content:
+        raise FileError(f"{path} has no model_type: it does not say what models it is for")
+    architecture = ARCHITECTURES[content.get("model_type", next(iter(ARCHITECTURES)))]
+    width = content.get("hidden_size") or architecture.network(architecture.config()).width
+    file = adapterhub.read_adapter_json(content, architecture, width if network is None else network.width)
+    tensors = read_tensors(adapter_weights(source), allow_pickle)
+    config, left_out = file.config, False
+    if network is None:
+        network, left_out = guessed_network(architecture, width, tensors, file.name), bool(config.get("leave_out"))
+        config = config.replace(leave_out=()) if left_out else config  # numbers of layers of a model that is not known
+    names, second = _names(config, file.name, architecture, network)
+    placed = adapterhub.place(tensors, names, second, file.name, architecture)
+    return {
+        "kind": "adapter",
+        "source": os.fspath(source),
+        "architecture": architecture.model_type,
+        "name": file.name,
+        "method": config.architecture or "bottleneck",
+        "config": file.config.to_dict(),
+        "version": content.get("version"),
+        "made_for": {key: content.get(key) for key in ("model_class", "model_name")},
+        "sizes": {"width": network.width, "layers": _layers(placed.sources)},
+        **weights(tensors, placed.sources.values()),
+        "tensors": [
+            tensor_row(tensors, placed.sources[ours], ours) for ours in names.values() if ours in placed.sources
+        ],
+        "unused": sorted(placed.unused),
+        "unexpected": sorted(placed.unexpected),
+        "missing": _missing(names, placed.sources, left_out),
+        "head": head_facts(source, allow_pickle) if head_files.has_head(source) else None,
+    }
+
+
+def guessed_network(architecture: Architecture, width: int, tensors: Mapping[str, Any], name: str) -> NetworkConfig:
+    """A network with the layers that an adapter's tensors name; where they name none, with the usual ones."""
+    usual: NetworkConfig = architecture.network(architecture.config())
+    bare = [adapterhub.bare_name(key, architecture).replace(f".{name}.", ".") for key in tensors]
+    stems = {".".join(parts[:end]) for key in bare for parts in [key.split(".")] for end in range(1, len(parts))}
+    most = 1 + max((int(number) for key in bare for number in _NUMBER.findall(key)), default=0)
+    probe = _with_layers(usual, width, dict.fromkeys(usual.stacks(), most))
+    seen = dict.fromkeys(usual.stacks(), 0)
+    for site in sites_of(probe):
+        if architecture.hub_module(site) in stems:
+            seen[site.stack] = max(seen[site.stack], site.depth + 1)
+    usually = {stack: numbers.layers for stack, numbers in usual.stacks().items()}
+    return _with_layers(usual, width, seen if any(seen.values()) else usually)
+
+
+def _with_layers(network: NetworkConfig, width: int, layers: Mapping[str, int]) -> NetworkConfig:
+    stacks: dict[str, StackConfig] = {
+        stack: replace(numbers, layers=layers[stack]) for stack, numbers in network.stacks().items()
+    }
+    return replace(network, width=width, **stacks)  # type: ignore[arg-type]
+
+
+def _names(
+    config: AdapterConfig, name: str, architecture: Architecture, network: NetworkConfig
+) -> tuple[dict[str, str], dict[str, str]]:
+    """See `adapterhub.tensor_names`; the adapter is made without weights."""
+    with torch.device("meta"):
+        adapter = Adapter(config, Transformer(network))
+    return adapterhub.tensor_names(adapter, name, architecture, network)
+
+
+def _layer(ours: str) -> str | None:
+    """The layer of "units.encoder-0-mlp-join.…": "encoder-0"; None for what layers share."""
+    match = re.match(r"units\.(\w+-\d+)-", ours)
+    return match[1] if match else None
+
+
+def _layers(sources: Mapping[str, str]) -> dict[str, list[int]]:
+    """The layers that have units of their own, by stack."""
+    found: dict[str, set[int]] = {}
+    for layer in filter(None, map(_layer, sources)):
+        stack, _, index = layer.partition("-")
+        found.setdefault(stack, set()).add(int(index))
+    return {stack: sorted(indices) for stack, indices in found.items()}
+
+
+def _missing(names: Mapping[str, str], sources: Mapping[str, str], some_left_out: bool) -> list[str]:
+    """Their names of what is not there. Where layers were left out, one of which nothing is there may be such a one."""
+    present = {_layer(ours) for ours in sources} | {None}
+    lost = [theirs for theirs, ours in names.items() if ours not in sources]
+    return sorted(theirs for theirs in lost if not some_left_out or _layer(names[theirs]) in present)
+
+
+def head_facts(source: Source, allow_pickle: bool = False, network: NetworkConfig | None = None) -> dict[str, Any]:
+    """What a head's directory holds.
+
+    Args:
+        source: the directory or repository.
+        allow_pickle: whether PyTorch's own files may be read, too (tensors only).
+        network: as for adapters; not needed here.
+
+    Raises:
+        FileNotFoundError: the files are not there.
+        ValueError: they cannot be read.
+    """
+    file = head_files.read_head(source, allow_pickle)
+    found, unexpected = _head_names(file)
+    kind = (file.config or {}).get("head_type")
+    return {
+        "kind": "head",
+        "source": os.fspath(source),
+        "architecture": read_json(require(source, adapterhub.HEAD_CONFIG)).get("model_type"),
+        "name": file.name,
+        "type": kind or file.model_class,
+        **labels(None if file.labels is None else {name: number for number, name in file.labels.items()}),
+        **weights(file.tensors, found),
+        "tensors": [tensor_row(file.tensors, key, ours) for key, ours in found.items()],
+        "unused": [],
+        "unexpected": sorted(unexpected),
+        "missing": [],
+    }
+
+
+def _head_names(file: head_files.HeadFile) -> tuple[dict[str, str], list[str]]:
+    """Our names by theirs, and theirs that no table knows. A flexible head's files have our names already."""
+    static = head_files.static_of(file) if file.config is None else None
+    found, unexpected = {}, []
+    for key in file.tensors:
+        target = static[1].keymap.to_ours(key) if static is not None else None
+        if target is not None:
+            found[key] = f"head.{target.ours}"
+        elif static is None and file.name is not None and key.startswith(stem := f"heads.{file.name}."):
+            found[key] = f"heads.{NamedModules.slug(file.name)}.{key.removeprefix(stem)}"
+        else:
+            unexpected.append(key)
+    return found, unexpected

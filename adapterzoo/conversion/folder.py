@@ -1,0 +1,90 @@
+"""Directories that are there whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from adapterzoo.store import sync, umask
+
+
+def check_target(target: Path, source: str | os.PathLike[str], replace: bool) -> None:
+    """Make sure that a directory may be written, and if it replaces another, that this is no grave mistake.
+
+    Args:
+        target: what shall be written.
+        source: what is read; it must not lie in there.
+        replace: whether a directory that holds something may be replaced.
+
+    Raises:
+        FileExistsError: there is a file, or a directory that may not be replaced.
+    """
+    place = target.resolve()
+    if place.exists() and not place.is_dir():
+        raise FileExistsError(f"{target} is a file, not a directory")
+    if not place.is_dir() or not any(place.iterdir()):
+        return
+    if not replace:
+        raise FileExistsError(f"{target} is not empty; pass --force to replace it")
+    if not (place / "config.json").is_file():
+        raise FileExistsError(f"{target} holds no config.json, so it is no model; delete it yourself if you mean it")
+    for inside, what in ((Path(source), "what is to be converted"), (Path.cwd(), "the current directory")):
+        if inside.exists() and inside.resolve().is_relative_to(place):
+            raise FileExistsError(f"{target} holds {what}; write to another directory")
+
+
+@contextlib.contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A new directory to write into. It becomes `target`, in place of what is there, when all went well.
+
+    Whatever goes wrong, what was there before stays, and nothing is left behind.
+    """
+    place = target.resolve()
+    new_parents = [parent for parent in place.parents if not parent.exists()]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}.", suffix=".tmp"))
+        try:
+            folder.chmod(0o777 & ~umask())
+            yield folder
+            _sync_tree(folder)
+            _swap(folder, place)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for parent in new_parents:
+                parent.rmdir()
+        raise
+
+
+def _sync_tree(folder: Path) -> None:
+    for root, _, files in os.walk(folder):
+        for name in files:
+            sync(Path(root, name))
+        sync(root)
+
+
+def _swap(folder: Path, place: Path) -> None:
+    """Give `folder` the name `place`. What has it is moved aside, and back if that fails, and then deleted."""
+    if not place.exists():
+        os.rename(folder, place)
+        sync(place.parent)
+        return
+    aside = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}.", suffix=".old"))
+    try:
+        os.rename(place, aside)  # onto an empty directory, which it replaces
+        os.rename(folder, place)
+    except BaseException:
+        if not place.exists():
+            os.rename(aside, place)
+        else:
+            aside.rmdir()
+        raise
+    sync(place.parent)
+    shutil.rmtree(aside)

@@ -1,0 +1,115 @@
+"""Small random models of transformers, and ours made from their files: one case for each class of the registry."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+import adapterzoo
+from adapterzoo.archs import ARCHITECTURES, Architecture, StaticHead
+
+transformers = pytest.importorskip("transformers", reason="parity is with transformers")
+
+# The first pattern that a size's name matches. The two stacks differ, so that one cannot pass for the other.
+SIZES = (
+    (r"vocab_size", 99),
+    (r"max_position_embeddings", 40),
+    (r"decoder_layers", 3),
+    (r".*layers", 2),
+    (r"decoder_attention_heads", 2),
+    (r".*heads", 4),
+    (r"intermediate_size|encoder_ffn_dim", 37),
+    (r"decoder_ffn_dim", 41),
+    (r"hidden_size|d_model", 32),
+)
+
+
+class Case(NamedTuple):
+    """One class: an architecture, and one of its fixed heads or none."""
+
+    architecture: Architecture
+    static: StaticHead | None
+
+    @property
+    def name(self) -> str:
+        """The class's name, here as there."""
+        return self.architecture.name + (self.static.suffix if self.static else "Model")
+
+    @property
+    def head_type(self) -> str | None:
+        """The type of the head."""
+        return self.static.head_type if self.static else None
+
+    @property
+    def alone(self) -> bool:
+        """Whether the architecture is one stack, which may be an encoder or a decoder."""
+        return len(self.architecture.network(self.architecture.config()).stacks()) == 1
+
+    @property
+    def theirs(self) -> Any:
+        """The class in transformers."""
+        return getattr(transformers, self.name)
+
+    @property
+    def ours(self) -> Any:
+        """The class here."""
+        return getattr(adapterzoo, self.name)
+
+
+CASES = [Case(kind, head) for kind in ARCHITECTURES.values() for head in (None, *kind.statics)]
+
+
+def each(cases: list[Case]) -> pytest.MarkDecorator:
+    """Parametrise a test over cases."""
+    return pytest.mark.parametrize("case", cases, ids=[case.name for case in cases])
+
+
+def cases(*head_types: str | None) -> list[Case]:
+    """The cases with a head of one of these types; None is the bare model."""
+    found = [case for case in CASES if case.head_type in head_types]
+    assert found, f"no class has a head of {head_types}"
+    return found
+
+
+def small_config(architecture: Architecture, **changes: Any) -> Any:
+    """A config of transformers' with small sizes, no dropout and a LayerNorm epsilon that shows."""
+    fields: dict[str, Any] = {name: _size(name) for name in architecture.config.sizes}
+    for name, default in architecture.config.defaults.items():
+        if isinstance(default, float) and "drop" in name:
+            fields[name] = 0.0
+        if name.endswith("eps"):
+            fields[name] = 1e-3
+    kind = getattr(transformers, architecture.config.__name__)
+    return kind(**{**fields, "use_cache": False, **changes})
+
+
+def _size(name: str) -> int:
+    return next(value for pattern, value in SIZES if re.fullmatch(pattern, name))
+
+
+def peer(case: Case, **changes: Any) -> Any:
+    """A model of transformers' with random weights that are large enough for any difference to show."""
+    labels = 2 if case.head_type == "question_answering" else 3  # theirs needs two there: start and end
+    model = case.theirs(small_config(case.architecture, **{"num_labels": labels, **changes})).eval()
+    with torch.no_grad():
+        for module in model.modules():
+            scale = torch.nn.LayerNorm in type(module).__mro__
+            for name, parameter in module.named_parameters(recurse=False):
+                parameter.normal_(float(scale and name == "weight"), 0.2 if parameter.dim() > 1 else 0.3)
+            for buffer in module.buffers(recurse=False):
+                if buffer.is_floating_point():
+                    buffer.normal_()
+    return model
+
+
+def pair(case: Case, folder: Path, **changes: Any) -> tuple[Any, Any]:
+    """Transformers' model, and ours from its files."""
+    theirs = peer(case, **changes)
+    theirs.save_pretrained(folder)
+    ours, report = case.ours.from_pretrained(folder, output_loading_info=True)
+    assert not report.missing_keys and not report.unexpected_keys, report
+    return theirs, ours

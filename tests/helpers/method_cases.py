@@ -1,0 +1,139 @@
+"""Configs to compare with the peer `adapters`: every preset, and variants of each method that move every field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+import adapterzoo
+from adapterzoo.archs import ARCHITECTURES
+from adapterzoo.methods import PRESETS, AdapterConfig
+from adapterzoo.methods.base import resolve_config
+from tests.helpers.peer_adapters import adapters
+
+
+@dataclass(frozen=True)
+class MethodCase:
+    """One config, as either library makes it.
+
+    Args:
+        base: a preset's name, or the name of a config class.
+        changes: fields.
+    """
+
+    base: str
+    changes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ours(self) -> AdapterConfig:
+        """Our config."""
+        if self.base in PRESETS:
+            return resolve_config(self.base, **self.changes)
+        made: AdapterConfig = getattr(adapterzoo, self.base)(**self.changes)
+        return made
+
+    @property
+    def theirs(self) -> Any:
+        """The peer's config."""
+        if self.base in PRESETS:
+            return adapters().AdapterConfig.load(self.base, **self.changes)
+        return getattr(adapters(), self.base)(**self.changes)
+
+    @property
+    def gated(self) -> bool:
+        """Whether it has gates; the peer's average over padding, too, so they are compared without any."""
+        return "'use_gating': True" in str(self.ours.to_dict())
+
+
+EVERY_JOIN = {"mh_adapter": True, "output_adapter": True, "cross_adapter": True}
+BN = {**EVERY_JOIN, "reduction_factor": 5, "non_linearity": "gelu"}
+PREFIX = {"prefix_length": 3, "bottleneck_size": 11}
+QKV = {"attn_matrices": ["q", "k", "v"]}
+EVERY_LINEAR = {**QKV, "intermediate_lora": True, "output_lora": True}
+
+
+def _bn(**changes: Any) -> MethodCase:
+    return MethodCase("BnConfig", {**BN, **changes})
+
+
+def _prefix(**changes: Any) -> MethodCase:
+    return MethodCase("PrefixTuningConfig", {**PREFIX, **changes})
+
+
+def _lora(**changes: Any) -> MethodCase:
+    return MethodCase("LoRAConfig", changes)
+
+
+VARIANTS: dict[str, MethodCase] = {
+    "lora-every-linear": _lora(**EVERY_LINEAR, r=3, alpha=7),
+    "lora-qkv": _lora(**QKV),
+    "lora-k-bert": _lora(attn_matrices=["k"], init_weights="bert", r=1),
+    "lora-mlp": _lora(selfattn_lora=False, intermediate_lora=True, output_lora=True, r=4, alpha=1),
+    "lora-gate": _lora(**EVERY_LINEAR, use_gating=True, r=3, alpha=7),
+    "lora-leave-out": _lora(leave_out=[0, 3], r=2, alpha=5),
+    "bn": _bn(),
+    "bn-after-ln": _bn(original_ln_before=True),
+    "bn-after-ln-alone": _bn(original_ln_before=True, original_ln_after=False),
+    "bn-alone": _bn(original_ln_after=False),
+    "bn-residual-after-ln": _bn(original_ln_before=True, residual_before_ln=False),
+    "bn-residual-after-ln-alone": _bn(
+        original_ln_before=True, original_ln_after=False, residual_before_ln=False
+    ),
+    "bn-post-add": _bn(original_ln_before=True, residual_before_ln="post_add"),
+    # At every join, without any LayerNorm left, float32 itself would be off by more than 1e-5.
+    "bn-post-add-alone": _bn(
+        original_ln_before=True,
+        original_ln_after=False,
+        residual_before_ln="post_add",
+        mh_adapter=False,
+        cross_adapter=False,
+    ),
+    "bn-own-ln-before": _bn(ln_before=True),
+    "bn-own-ln-after": _bn(ln_after=True),
+    "bn-own-lns": _bn(ln_before=True, ln_after=True, adapter_residual_before_ln=True),
+    "bn-residual-before-no-ln": _bn(adapter_residual_before_ln=True),
+    "bn-gate": _bn(use_gating=True, original_ln_before=True),
+    "bn-learned": _bn(scaling="learned"),
+    "bn-channel": _bn(scaling="channel", init_weights="houlsby"),
+    "bn-scaled": _bn(scaling=2.5, init_weights="mam_adapter"),
+    "bn-parallel": _bn(is_parallel=True),
+    "bn-parallel-everything": _bn(
+        is_parallel=True, use_gating=True, ln_before=True, ln_after=True, scaling="channel"
+    ),
+    "bn-parallel-alone": _bn(is_parallel=True, original_ln_before=True, original_ln_after=False),
+    "bn-leave-out": _bn(leave_out=[1, 2]),
+    "bn-cross-only": MethodCase("BnConfig", {**BN, "mh_adapter": False}),
+    "bn-by-layer": _bn(reduction_factor={"1": 2, "4": 64, "default": 8}),
+    "bn-fraction": _bn(reduction_factor=0.5),
+    "adapter-plus": MethodCase("AdapterPlusConfig", {"stochastic_depth": 0.0, "reduction_factor": 4}),
+    "prefix": _prefix(),
+    "prefix-flat": _prefix(flat=True),
+    "prefix-gelu": _prefix(non_linearity="gelu"),
+    "prefix-gate": _prefix(use_gating=True),
+    "prefix-gates": _prefix(use_gating=True, shared_gating=False),
+    "prefix-no-encoder": _prefix(encoder_prefix=False),
+    "prefix-no-cross": _prefix(cross_prefix=False, flat=True),
+    "prefix-leave-out": _prefix(leave_out=[0, 3]),
+}
+"""Configs by a name for reports. Layers 2 and above, and cross-attention, are there in encoder-decoders only."""
+
+PRESET_CASES: dict[str, MethodCase] = {name: MethodCase(name) for name in PRESETS}
+"""Presets by their names; some have two."""
+
+_FIRST_NAMES = {config: name for name, config in reversed(list(PRESETS.items()))}
+
+CASES: dict[str, MethodCase] = {**{name: PRESET_CASES[name] for name in _FIRST_NAMES.values()}, **VARIANTS}
+"""All configs once."""
+
+
+def each_method(cases: dict[str, MethodCase]) -> pytest.MarkDecorator:
+    """Parametrise a test over cases."""
+    return pytest.mark.parametrize("case", cases.values(), ids=list(cases))
+
+
+each_architecture = pytest.mark.parametrize(
+    "architecture", ARCHITECTURES.values(), ids=[kind.name for kind in ARCHITECTURES.values()]
+)
+"""Parametrises a test over the architectures."""
