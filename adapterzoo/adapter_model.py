@@ -17,7 +17,7 @@ from adapterzoo.context import Scope
 from adapterzoo.core.compose import Setup, parse_composition
 from adapterzoo.core.registry import NamedModules, unknown
 from adapterzoo.head_setup import HeadChoice, choose, heads_from_setup
-from adapterzoo.heads import Features, PredictionHead
+from adapterzoo.heads import HEADS, Features, PredictionHead
 from adapterzoo.heads.make import make_head
 from adapterzoo.heads.run import run_by_rows, run_head
 from adapterzoo.inputs import Inputs
@@ -51,10 +51,13 @@ class AdapterModel(Model):
         """Add a head that is made already, under its own name.
 
         Raises:
-            ValueError: the name is taken.
+            TypeError: it is no head.
+            ValueError: the name is taken, or its labels are none.
         """
-        if head.name in self.heads and not overwrite_ok:
-            raise ValueError(f"there is already a head named {head.name!r}; pass overwrite_ok=True to replace it")
+        if not isinstance(head, PredictionHead):
+            raise TypeError(f"a head is a PredictionHead, not {head!r}")
+        self.heads.check_new(head.name, overwrite_ok)
+        head.id2label()  # for the error
         like = self.base.token.weight
         if not like.is_meta:
             head.to(device=like.device, dtype=like.dtype)
@@ -71,17 +74,13 @@ class AdapterModel(Model):
         Raises:
             ValueError: the name is taken, or the type or an entry is none.
         """
-        self._check_free(head_name, overwrite_ok)
-        self.add_prediction_head(self._new_head(head_name, config), overwrite_ok, set_active)
+        self.heads.check_new(head_name, overwrite_ok)
+        self.add_prediction_head(make_head(self, head_name, config), overwrite_ok, set_active)
 
-    def _check_free(self, name: str, overwrite_ok: bool) -> None:
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"a head's name is a string that is not empty, not {name!r}")
-        if name in self.heads and not overwrite_ok:
-            raise ValueError(f"there is already a head named {name!r}; pass overwrite_ok=True to replace it")
-
-    def _new_head(self, name: str, config: Mapping[str, Any]) -> PredictionHead:
-        return make_head(self, name, config, self.custom_heads)
+    @property
+    def head_types(self) -> dict[str, type[PredictionHead]]:
+        """The heads that the model may have, by type: its architecture's, and the custom ones."""
+        return {**super().head_types, **self.custom_heads}
 
     def _add(self, kind: str, name: str, overwrite_ok: bool, settings: dict[str, Any]) -> None:
         if kind not in self.architecture.heads:
@@ -177,10 +176,13 @@ class AdapterModel(Model):
         """Make a class of yours known under a type's name, for `add_custom_head` and for loading.
 
         Raises:
-            ValueError: it is no subclass of PredictionHead, or the type is a built-in one.
+            TypeError: it is no subclass of PredictionHead.
+            ValueError: the type is a built-in one.
         """
-        if not (isinstance(head_cls, type) and issubclass(head_cls, PredictionHead)):
-            raise ValueError(f"a custom head is a subclass of PredictionHead, not {head_cls!r}")
+        if not (isinstance(identifier, str) and isinstance(head_cls, type) and issubclass(head_cls, PredictionHead)):
+            raise TypeError(f"register a string and a subclass of PredictionHead, not {identifier!r} and {head_cls!r}")
+        if not identifier or identifier in HEADS:
+            raise ValueError(f"a custom head's type must not be empty or a built-in one's, but it is {identifier!r}")
         self.custom_heads[identifier] = head_cls
 
     def add_custom_head(
@@ -219,11 +221,10 @@ class AdapterModel(Model):
     def active_head(self, heads: Any) -> None:
         for name in HeadChoice.names(heads):
             self.heads[name]
+        names = self.heads[heads].id2label() if isinstance(heads, str) and heads else None
+        if names is not None:
+            self.config._set_labels(None, names)
         self._active_head = heads or None
-        if isinstance(heads, str):
-            names = self.heads[heads].id2label()
-            if names is not None:
-                self.config._set_labels(None, names)
 
     def set_active_adapters(self, adapter_setup: Setup, skip_layers: Sequence[int] | None = None) -> None:
         """Make a setup the active one, and the heads of its adapters' names the active ones, where there are such."""
@@ -291,7 +292,7 @@ class AdapterModel(Model):
         name = load_as or file.name
         if name is None:
             raise ValueError(f"the head of {file.model_class} has no name; give it one with load_as=")
-        head = head_files.flexible_head(self, file, name, self.custom_heads, id2label)
+        head = head_files.flexible_head(self, file, name, id2label)
         self.add_prediction_head(head, overwrite_ok=True, set_active=set_active)
         return name
 
@@ -311,7 +312,7 @@ class AdapterModel(Model):
         if not head_files.has_head(directory, revision):
             return None
         file = head_files.read_head(directory, allow_pickle, revision)
-        head = head_files.flexible_head(self, file, name, self.custom_heads)
+        head = head_files.flexible_head(self, file, name)
         return lambda: self.add_prediction_head(head, overwrite_ok=True, set_active=False)
 
     def head_target(
@@ -343,9 +344,11 @@ class AdapterModel(Model):
     ) -> Any:
         return choose(self.heads, head, scope, names, order, self._active_head)
 
+    def _modules_of(self, heads: HeadChoice) -> list[PredictionHead]:
+        return [self.heads[name] for name in heads.heads if name is not None]
+
     def _with_decoder_input(self, inputs: Inputs, heads: HeadChoice, labels: dict[str, Any]) -> Inputs:
-        firsts = [self.heads[name] for name in heads.heads if name is not None]
-        shifting = next((head for head in firsts if head.labels_are_inputs), None)
+        shifting = next((head for head in self._modules_of(heads) if head.labels_are_inputs), None)
         return decoder_input_from_labels(self, inputs, shifting, labels)
 
     def _respond(

@@ -9,10 +9,11 @@ from torch import nn
 
 from adapterzoo.adapter import Adapter
 from adapterzoo.core.compose import Setup, names_in
-from adapterzoo.core.registry import UnknownName, unknown
+from adapterzoo.core.sites import existing_layers
 from adapterzoo.formats import adapterhub
 from adapterzoo.host import Host
 from adapterzoo.store import Source, find, read_json, read_tensors, require, write_json, write_tensors
+from adapterzoo.writing import together
 
 
 def prepare_training(model: Host, setup: Setup) -> None:
@@ -40,8 +41,6 @@ def _thaw(head: nn.Module) -> None:
 
 def save_adapter(model: Host, directory: Source, name: str, with_head: bool) -> None:
     """See `Model.save_adapter`."""
-    if name not in model.adapters:
-        raise UnknownName(unknown("adapter named", name, model.adapters))
     folder, adapter = Path(directory), model.adapters[name]
     numbers, architecture = model.base.config, model.architecture
     prefixed = type(model).__name__ != f"{architecture.name}Model"
@@ -49,10 +48,11 @@ def save_adapter(model: Host, directory: Source, name: str, with_head: bool) -> 
     content = adapterhub.adapter_json(
         name, adapter, type(model).__name__, model_name(model), architecture, numbers.width
     )
-    write_tensors(folder / adapterhub.WEIGHTS[0], tensors)
-    write_json(folder / adapterhub.CONFIG, content)
-    if with_head:
-        model.write_head(folder, name)
+    with together():
+        write_tensors(folder / adapterhub.WEIGHTS[0], tensors)
+        write_json(folder / adapterhub.CONFIG, content)
+        if with_head:
+            model.write_head(folder, name)
 
 
 def model_name(model: Host) -> str:
@@ -77,13 +77,13 @@ def load_adapter(
     content = read_json(require(source, adapterhub.CONFIG, version))
     file = adapterhub.read_adapter_json(content, architecture, numbers.width)
     name = file.name if load_as is None else load_as
-    if name in model.adapters and not overwrite_ok:
-        raise ValueError(f"there is already an adapter named {name!r}; load it under another name with load_as=")
+    model.adapters.check_new(name, overwrite_ok)
+    left_out = existing_layers("leave_out", leave_out, numbers)
     tensors = read_tensors(adapter_weights(source, version), allow_pickle)
     adapter = Adapter(file.config, model.base)
     adapterhub.import_adapter(adapter, tensors, file.name, architecture, numbers)
-    if leave_out:
-        adapter = _without_layers(adapter, model, leave_out)
+    if left_out:
+        adapter = _without_layers(adapter, model, left_out)
     place_head = model.head_reader(source, name, allow_pickle, version) if with_head else None
     model.adapters.put(name, adapter.requires_grad_(True))
     if place_head is not None:
@@ -106,7 +106,7 @@ def adapter_weights(source: Source, version: str | None = None) -> Path:
     raise FileNotFoundError(f"{source!s} has no adapter's tensors: neither {' nor '.join(adapterhub.WEIGHTS)}")
 
 
-def _without_layers(adapter: Adapter, model: Host, leave_out: tuple[int, ...]) -> Adapter:
+def _without_layers(adapter: Adapter, model: Host, leave_out: frozenset[int]) -> Adapter:
     """The same adapter with some layers left out; units that several layers share keep what is left."""
     config = adapter.config
     left = tuple(sorted({*getattr(config, "leave_out", ()), *leave_out}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from types import TracebackType
 from typing import NamedTuple
 
@@ -21,12 +21,14 @@ class Scope(NamedTuple):
     heads: Setup
 
 
-_SCOPE: ContextVar[Scope | None] = ContextVar("adapter_setup", default=None)
+_SCOPES: ContextVar[tuple[Scope | None, ...]] = ContextVar("adapter_setups", default=())
+"""What the AdapterSetups that this thread is in ask for, the innermost last."""
 
 
 def current_scope() -> Scope | None:
     """What the innermost AdapterSetup of this thread asks for; None outside of any."""
-    return _SCOPE.get()
+    scopes = _SCOPES.get()
+    return scopes[-1] if scopes else None
 
 
 class AdapterSetup:
@@ -47,13 +49,12 @@ class AdapterSetup:
     def __init__(self, adapter_setup: Setup, head_setup: Setup = None, ignore_empty: bool = False) -> None:
         parsed = parse_composition(adapter_setup)
         self._scope = None if parsed is None and ignore_empty else Scope(parsed, head_setup)
-        self._tokens: list[Token[Scope | None]] = []
 
     def __enter__(self) -> AdapterSetup:
-        self._tokens.append(_SCOPE.set(current_scope() if self._scope is None else self._scope))
+        _SCOPES.set((*_SCOPES.get(), current_scope() if self._scope is None else self._scope))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _SCOPE.reset(self._tokens.pop())
+        _SCOPES.set(_SCOPES.get()[:-1])

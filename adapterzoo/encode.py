@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
-from adapterzoo.core.sites import Run
 from adapterzoo.heads.features import Features
 from adapterzoo.host import Host
-from adapterzoo.inputs import Inputs, last_eos, shifted_right, stack_input
+from adapterzoo.inputs import Inputs, check_mask, last_eos, shifted_right, stack_input
 from adapterzoo.nn.attention import Mask, Memory
 from adapterzoo.nn.layout import Layout
 from adapterzoo.nn.transformer import StackInput, StackOutput
@@ -35,14 +36,21 @@ def encode(
     choices, flat = inputs.choices, inputs.flat()
     groups = tuple(size * choices for size in groups)
     run, stacks = plan.start(), model.base.config.stacks()
+
+    def forward(stack: str, given: StackInput, memory: Memory | None = None) -> StackOutput:
+        for layout in [given.layout] if memory is None else [given.layout, memory.layout]:
+            plan.cut(layout)
+        output: StackOutput = model.base(stack, given, run, memory, keep_hidden, keep_attention)
+        return output
+
     if len(stacks) == 2:
-        encoder, last = _both(model, flat, run, groups, keep_hidden, keep_attention)
+        encoder, last = _both(model, flat, groups, forward)
     else:
         stack = next(iter(stacks))
-        given = _lone_input(model, stack, flat, groups)
-        memory = _memory(model, flat, None) if stacks[stack].cross else None
-        encoder, last = None, model.base(stack, given, run, memory, keep_hidden, keep_attention)
-    eos = last_eos(flat.input_ids, model.config.eos_token_id) if encoder is not None else None
+        memory = _memory(model, flat, groups) if stacks[stack].cross else None
+        encoder, last = None, forward(stack, _lone_input(model, stack, flat, groups), memory)
+    same = encoder is not None and encoder.layout.length == last.layout.length
+    eos = last_eos(flat.input_ids, model.config.eos_token_id) if same else None
     return Features(last=last, pool=model.base.pooled, encoder=encoder, cls_at=eos, choices=choices)
 
 
@@ -60,30 +68,27 @@ def _lone_input(model: Host, stack: str, inputs: Inputs, groups: tuple[int, ...]
     )
 
 
-def _memory(model: Host, inputs: Inputs, encoder: StackOutput | None) -> Memory | None:
-    """What cross-attention looks at: the encoder's output, or what the caller gives."""
-    if encoder is not None:
-        return Memory(encoder.hidden, encoder.layout, Mask(encoder.layout.mask))
+def _memory(model: Host, inputs: Inputs, groups: tuple[int, ...]) -> Memory | None:
+    """What cross-attention looks at, if the caller gives it."""
     hidden = inputs.encoder_hidden_states
     if hidden is None:
         return None
+    check_mask("encoder_attention_mask", inputs.encoder_attention_mask)
     mask = None if inputs.encoder_attention_mask is None else inputs.encoder_attention_mask.bool()
-    layout = Layout.of(hidden.size(0), hidden.size(1), mask, model.padding_free)
+    layout = Layout.of(hidden.size(0), hidden.size(1), mask, model.padding_free, groups)
     return Memory(layout.tokens(hidden), layout, Mask(layout.mask))
 
 
 def _both(
-    model: Host, inputs: Inputs, run: Run, groups: tuple[int, ...], keep_hidden: bool, keep_attention: bool
+    model: Host, inputs: Inputs, groups: tuple[int, ...], forward: Callable[..., StackOutput]
 ) -> tuple[StackOutput, StackOutput]:
-    memory = _memory(model, inputs, None)
+    memory = _memory(model, inputs, groups)
     if memory is None:
-        given = _lone_input(model, "encoder", inputs, groups)
-        encoder: StackOutput = model.base("encoder", given, run, None, keep_hidden, keep_attention)
-        memory = _memory(model, inputs, encoder)
+        encoder = forward("encoder", _lone_input(model, "encoder", inputs, groups))
+        memory = Memory(encoder.hidden, encoder.layout, Mask(encoder.layout.mask))
     else:
         encoder = StackOutput(memory.hidden, memory.layout)
-    given = _decoder_input(model, inputs, groups, encoder.layout)
-    return encoder, model.base("decoder", given, run, memory, keep_hidden, keep_attention)
+    return encoder, forward("decoder", _decoder_input(model, inputs, groups, encoder.layout), memory)
 
 
 def _decoder_input(model: Host, inputs: Inputs, groups: tuple[int, ...], encoder: Layout) -> StackInput:

@@ -65,7 +65,9 @@ def fit(model: Any, target: tuple[nn.Module, StaticHead] | None, tensors: Mappin
     for name, parts in placed.sources.items():
         if name in wanted:
             _check(found, name, parts, tensors)
-        elif name not in tied:
+        elif name in tied:  # the same tensor as one of the network's
+            found.unused += [part for part in parts if part]
+        else:
             found.homeless[name] = parts
     found.missing = [name for name in wanted if name not in placed.sources]
     found.problems += _missing_base(found)

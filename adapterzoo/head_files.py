@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from adapterzoo.archs.base import ARCHITECTURES, Architecture, StaticHead
+from adapterzoo.core.labels import by_number, label_names
 from adapterzoo.formats import adapterhub
 from adapterzoo.heads.base import PredictionHead
 from adapterzoo.heads.make import make_head
-from adapterzoo.store import Source, find, read_json, read_tensors, require, write_json, write_tensors
+from adapterzoo.store import FileError, Source, find, read_json, read_tensors, require, write_json, write_tensors
+from adapterzoo.writing import together
 
 OPTIONAL = ("final_logits_bias",)
 """Tensors that are zero if a file does not hold them, and that are written only if they are not zero."""
@@ -29,6 +31,7 @@ class HeadFile:
         config: a flexible head's config; None for a fixed head.
         labels: names of labels by number.
         tensors: the tensors.
+        made_for: the model's `model_type` and `hidden_size`, as far as the file states them.
     """
 
     name: str | None
@@ -36,6 +39,22 @@ class HeadFile:
     config: dict[str, Any] | None
     labels: dict[int, str] | None
     tensors: Mapping[str, Tensor]
+    made_for: Mapping[str, Any] = field(default_factory=dict)
+
+    def check_for(self, model: Any) -> None:
+        """Check that it was made for such a model.
+
+        Raises:
+            ValueError: it was not.
+        """
+        own = common_entries(model, "")
+        problems = [
+            f"its {key} is {made!r}, but the model's is {own[key]!r}"
+            for key, made in self.made_for.items()
+            if made not in (None, own[key])
+        ]
+        if problems:
+            raise ValueError("the head does not fit: " + "; ".join(problems))
 
 
 def read_head(source: Source, allow_pickle: bool, revision: str | None = None) -> HeadFile:
@@ -45,22 +64,39 @@ def read_head(source: Source, allow_pickle: bool, revision: str | None = None) -
         FileNotFoundError: they are not there.
         ValueError: they cannot be read.
     """
-    content = read_json(require(source, adapterhub.HEAD_CONFIG, revision))
+    path = require(source, adapterhub.HEAD_CONFIG, revision)
+    content = read_json(path)
+    config, name = content.get("config"), content.get("name")
+    problems = []
+    if config is not None and not isinstance(config, dict):
+        problems.append(f"config is {config!r}, not fields and values")
+    if name is not None and not (isinstance(name, str) and name):
+        problems.append(f"name is {name!r}, not a string")
+    if config is None and not isinstance(content.get("model_class"), str):
+        problems.append("there is neither a config nor a model_class that is a string")
+    labels = (config if isinstance(config, dict) else content).get("label2id")
+    try:
+        labels = None if labels is None else label_names(by_number(labels))
+    except ValueError as error:
+        problems.append(str(error))
+    if problems:
+        raise FileError(f"{path}: " + "; ".join(problems))
+    made_for = {key: content.get(key) for key in ("model_type", "hidden_size")}
+    tensors = read_tensors(head_weights(source, revision), allow_pickle)
+    return HeadFile(name, str(content.get("model_class")), config, labels, tensors, made_for)
+
+
+def head_weights(source: Source, revision: str | None = None) -> Path:
+    """The file of a head's tensors.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
     for name in adapterhub.HEAD_WEIGHTS:
         path = find(source, name, revision)
         if path is not None:
-            break
-    else:
-        raise FileNotFoundError(f"{source!s} has no head's tensors: neither {' nor '.join(adapterhub.HEAD_WEIGHTS)}")
-    config = content.get("config")
-    labels = (config or content).get("label2id")
-    return HeadFile(
-        content.get("name"),
-        str(content.get("model_class")),
-        config,
-        None if labels is None else {int(number): name for name, number in labels.items()},
-        read_tensors(path, allow_pickle),
-    )
+            return path
+    raise FileNotFoundError(f"{source!s} has no head's tensors: neither {' nor '.join(adapterhub.HEAD_WEIGHTS)}")
 
 
 def has_head(source: Source, revision: str | None = None) -> bool:
@@ -92,7 +128,6 @@ def flexible_head(
     model: Any,
     file: HeadFile,
     name: str,
-    custom: Mapping[str, type[PredictionHead]],
     id2label: Mapping[int, str] | None = None,
 ) -> PredictionHead:
     """A flexible head with a file's tensors; a fixed head's file is made flexible.
@@ -101,15 +136,15 @@ def flexible_head(
         model: what it is for.
         file: the head's files.
         name: the name to give it.
-        custom: head types beside the built-in ones.
         id2label: names of its labels, in place of the file's.
 
     Raises:
         ValueError: it does not fit, or its class has no table.
     """
+    file.check_for(model)
     if file.config is not None:
-        labels = {} if id2label is None else {"label2id": {label: number for number, label in id2label.items()}}
-        head = make_head(model, name, {**file.config, **labels}, custom)
+        named = {key: value for key, value in file.config.items() if id2label is None or key != "label2id"}
+        head = make_head(model, name, named if id2label is None else {**named, "id2label": id2label})
         fill_flexible(head, file)
         return head
     found = static_of(file)
@@ -135,17 +170,19 @@ def fill_from_static(head: PredictionHead, file: HeadFile, static: StaticHead) -
     """
     found: dict[str, Tensor] = {}
     later: dict[str, Tensor] = {}
+    unknown: list[str] = []
     for key in file.tensors:
         target = static.keymap.to_ours(key)
         if target is None:
-            raise ValueError(f"the head of {file.model_class} has no tensor {key!r}")
-        (later if target.alias else found)[target.ours] = file.tensors[key]
-    fill(head, {**later, **found}, f"head of {file.model_class}")
+            unknown.append(key)
+        else:
+            (later if target.alias else found)[target.ours] = file.tensors[key]
+    fill(head, {**later, **found}, f"head of {file.model_class}", unknown)
 
 
-def fill(head: PredictionHead, found: dict[str, Tensor], what: str) -> None:
+def fill(head: PredictionHead, found: dict[str, Tensor], what: str, unknown: Iterable[str] = ()) -> None:
     """Give a head its tensors, all at once or not at all."""
-    state, problems = head.state_dict(), []
+    state, problems = head.state_dict(), [f"{name} has no place here" for name in unknown]
     for name, tensor in state.items():
         if name in head.tied or (name not in found and name in OPTIONAL):
             found[name] = tensor
@@ -166,9 +203,7 @@ def write_flexible(directory: Source, head: PredictionHead, name: str, common: d
         for key, tensor in head.state_dict().items()
         if key not in OPTIONAL or bool(tensor.any())
     }
-    write_tensors(Path(directory) / adapterhub.HEAD_WEIGHTS[0], tensors)
-    content = {**common, "config": head.config, "name": name, "version": adapterhub.VERSION}
-    write_json(Path(directory) / adapterhub.HEAD_CONFIG, content)
+    _write(directory, tensors, {**common, "config": head.config, "name": name})
 
 
 def write_static(
@@ -179,14 +214,20 @@ def write_static(
     common: dict[str, Any],
 ) -> None:
     """Write a fixed head in AdapterHub's format, its tensors under HF's names."""
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for key, tensor in head.state_dict().items():
         names = static.keymap.to_theirs(key)
         assert names is not None
-        tensors[names[0]] = tensor.clone()
-    write_tensors(Path(directory) / adapterhub.HEAD_WEIGHTS[0], tensors)
+        # The peer's flexible heads know a vocabulary's bias by its second name alone.
+        tensors |= {name: tensor.clone() for name in (*names, *static.keymap.aliases(key))}
     more = {"config": None, "name": None, "label2id": dict(labels), "num_labels": len(labels)}
-    write_json(Path(directory) / adapterhub.HEAD_CONFIG, {**common, **more, "version": adapterhub.VERSION})
+    _write(directory, tensors, {**common, **more})
+
+
+def _write(directory: Source, tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> None:
+    with together():
+        write_tensors(Path(directory) / adapterhub.HEAD_WEIGHTS[0], tensors)
+        write_json(Path(directory) / adapterhub.HEAD_CONFIG, {**content, "version": adapterhub.VERSION})
 
 
 def common_entries(model: Any, model_name: str) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from adapterzoo.context import Scope
-from adapterzoo.core.compose import AdapterCompositionBlock, BatchSplit, names_in
+from adapterzoo.core.compose import AdapterCompositionBlock, BatchSplit, Child, names_in
 from adapterzoo.core.outputs import MultiHeadOutput
-from adapterzoo.core.registry import NamedModules, UnknownName, unknown
+from adapterzoo.core.registry import NamedModules
 from adapterzoo.heads.base import PredictionHead
 from adapterzoo.heads.features import Features
 from adapterzoo.heads.run import run_head
@@ -58,10 +58,10 @@ class HeadChoice:
             UnknownName: one does not.
         """
         for name in HeadChoice.names(setup):
-            if name not in heads:
-                raise UnknownName(unknown("head named", name, heads))
+            heads[name]  # for the error
         if isinstance(setup, BatchSplit):
-            return HeadChoice(tuple(map(_last, setup.children)), True, setup.batch_sizes)
+            runs = _runs(setup, 0)
+            return HeadChoice(tuple(name for name, _ in runs), True, tuple(rows for _, rows in runs))
         return HeadChoice(tuple(HeadChoice.names(setup)))
 
     @staticmethod
@@ -78,8 +78,20 @@ class HeadChoice:
         return MultiHeadOutput(sum(losses[1:], losses[0]) if losses else None, outputs, (rows,) * len(outputs))
 
 
-def _last(child: str | AdapterCompositionBlock) -> str:
-    return child if isinstance(child, str) else child.last()
+def _runs(node: Child, rows: int) -> list[tuple[str | None, int]]:
+    """The last name for each run of rows, and how many rows these are; None where rows have no name.
+
+    Args:
+        node: a name or a setup.
+        rows: how many rows it sees. Only a split divides them, and it knows itself.
+    """
+    if isinstance(node, str):
+        return [(node, rows)]
+    if isinstance(node, BatchSplit):
+        parts = zip(node.children, node.batch_sizes, strict=True)
+        return [run for child, size in parts for run in _runs(child, size)]
+    last = next((child for child in reversed(node.children) if any(names_in(child))), None)
+    return [(None, rows)] if last is None else _runs(last, rows)
 
 
 def heads_from_setup(setup: AdapterCompositionBlock | None, heads: NamedModules[PredictionHead]) -> Any:
@@ -87,18 +99,14 @@ def heads_from_setup(setup: AdapterCompositionBlock | None, heads: NamedModules[
 
     A stack's head is its last adapter's; a BatchSplit's are its children's, each for its rows.
     """
-    if setup is None or not len(setup):
+    if setup is None:
         return None
-    if not isinstance(setup, BatchSplit):
-        last = setup.children[-1]
-        if isinstance(last, BatchSplit):
-            return heads_from_setup(last, heads)
-        name = _last(last)
-        return name if name in heads else None
-    names = [_last(child) for child in setup.children]
-    if not all(name in heads for name in names):
+    runs = _runs(setup, 0)
+    there = [(name, rows) for name, rows in runs if rows] or runs[:1]
+    names = [name for name, _ in there if name is not None and name in heads]
+    if len(names) < len(there):
         return None
-    return names[0] if len(set(names)) == 1 else BatchSplit(*names, batch_sizes=setup.batch_sizes)
+    return names[0] if len(set(names)) == 1 else BatchSplit(*names, batch_sizes=[rows for _, rows in there])
 
 
 def choose(
@@ -124,19 +132,19 @@ def choose(
     """
     if asked is not None:
         return HeadChoice.of(asked, heads)
+    scoped = None
+    if scope is not None:  # with names of its own, the call does not ask for the scope's adapters
+        scoped = scope.heads or (heads_from_setup(scope.adapters, heads) if names is None else None)
+    otherwise = scoped or active
     if names is not None and any(name in heads for name in names if name is not None):
-        return _by_row(heads, names, order, active)
-    if scope is not None and names is None:
-        setup = scope.heads or heads_from_setup(scope.adapters, heads)
-        if setup:
-            return HeadChoice.of(setup, heads)
-    return HeadChoice.of(active, heads)
+        return _by_row(heads, names, order, otherwise)
+    return HeadChoice.of(otherwise, heads)
 
 
 def _by_row(
-    heads: NamedModules[PredictionHead], names: Sequence[str | None], order: list[int] | None, active: Any
+    heads: NamedModules[PredictionHead], names: Sequence[str | None], order: list[int] | None, otherwise: Any
 ) -> HeadChoice:
-    fallback = active if isinstance(active, str) else None
+    fallback = otherwise if isinstance(otherwise, str) else None
     ordered = [names[row] for row in (order or range(len(names)))]
     wanted = [name if name is not None and name in heads else fallback for name in ordered]
     kinds: list[str | None] = []

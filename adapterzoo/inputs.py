@@ -77,21 +77,38 @@ class Inputs:
         return replace(self, **{name: function(value) for name, value in given.items() if value is not None})
 
 
-def check_ids(name: str, ids: Tensor | None, vocab: int) -> None:
-    """Check that ids are whole numbers below the vocabulary's size: PyTorch's own words do not say what was wrong.
+def check_values(name: str, values: Tensor | None, count: int, what: str = "") -> None:
+    """Check that values are whole numbers from 0 to below `count`: PyTorch's own words do not say what was wrong.
+
+    Args:
+        name: what to call them.
+        values: the values, if any.
+        count: how many there may be.
+        what: whose they are, for the message.
 
     Raises:
-        ValueError: they are not.
+        ValueError: they are not; the message holds one that is not.
     """
-    if ids is None or torch.compiler.is_compiling() or ids.is_meta:
+    if values is None or torch.compiler.is_compiling() or values.is_meta:
         return
-    if ids.is_floating_point() or ids.dim() != 2:
-        raise ValueError(f"{name} must be whole numbers of shape (rows, tokens), not {ids.dtype} {tuple(ids.shape)}")
-    if ids.numel() == 0:
-        raise ValueError(f"{name} is empty: its shape is {tuple(ids.shape)}")
-    low, high = map(int, torch.aminmax(ids))
-    if low < 0 or high >= vocab:
-        raise ValueError(f"{name} holds {low if low < 0 else high}, but the vocabulary's ids go from 0 to {vocab - 1}")
+    if values.dtype not in (torch.int64, torch.int32):
+        raise ValueError(f"{name} must be whole numbers (torch.long), not {values.dtype}")
+    low, high = torch.stack(torch.aminmax(values)).tolist()
+    if low < 0 or high >= count:
+        raise ValueError(f"{name} holds {low if low < 0 else high}, but {what or name} go from 0 to {count - 1}")
+
+
+def check_mask(name: str, mask: Tensor | None) -> None:
+    """Check that a mask is 1 where there is something to see and 0 where not.
+
+    Raises:
+        ValueError: it holds something else: it may be one that is added to scores.
+    """
+    if mask is None or mask.dtype == torch.bool or torch.compiler.is_compiling() or mask.is_meta:
+        return
+    low, high = torch.stack(torch.aminmax(mask)).tolist()
+    if low < 0 or high > 1:
+        raise ValueError(f"{name} holds {low if low < 0 else high}; it is 1 at what may be seen and 0 elsewhere")
 
 
 def stack_input(
@@ -120,27 +137,24 @@ def stack_input(
         layout: the layout, if it is known already.
 
     Raises:
-        ValueError: ids or shapes are wrong, or there are both ids and embeddings, or neither.
+        ValueError: values are out of range, or there are both ids and embeddings, or neither.
     """
-    name = "decoder_input_ids" if stack == "decoder" else "input_ids"
+    own = "decoder_" if stack == "decoder" and len(config.stacks()) > 1 else ""
     if (ids is None) == (embeds is None):
-        raise ValueError(f"give either {name} or {name.replace('input_ids', 'inputs_embeds')}")
-    check_ids(name, ids, config.vocab)
+        raise ValueError(f"give either {own}input_ids or {own}inputs_embeds")
+    check_values(f"{own}input_ids", ids, config.vocab, "the vocabulary's ids")
+    check_values("token_type_ids", segments, max(config.segments, 1), "the model's token types")
+    check_values("position_ids", positions, config.positions - config.position_offset, "the model's positions")
+    check_mask(f"{own}attention_mask", mask)
     shape = ids if ids is not None else embeds
     assert shape is not None
     rows, length = shape.shape[:2]
-    for what, tensor in (("attention_mask", mask), ("token_type_ids", segments), ("position_ids", positions)):
-        if tensor is not None and (tensor.size(0) not in (rows, 1) or tensor.size(-1) != length):
-            raise ValueError(
-                f"{what} has shape {tuple(tensor.shape)}, but the input has {rows} rows of {length} tokens"
-            )
-    if segments is not None and config.segments:
-        check_ids("token_type_ids", segments, config.segments)
     seen = None if mask is None else mask.bool()
     flat = seen if seen is not None and seen.dim() == 2 else None
     layout = layout or Layout.of(rows, length, flat, pack, groups)
     keys = layout.mask if seen is None or seen.dim() == 2 else seen
-    causal = config.stacks()[stack].causal
+    # A mask that says who may look at whom says it all, as in HF.
+    causal = config.stacks()[stack].causal and (seen is None or seen.dim() == 2)
     return StackInput(layout, Mask(keys, causal), ids, embeds, segments if config.segments else None, positions)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
@@ -16,14 +17,16 @@ from adapterzoo.archs.config import ModelConfig
 from adapterzoo.context import Scope, current_scope
 from adapterzoo.core.compose import AdapterCompositionBlock, Setup
 from adapterzoo.core.config import NetworkConfig
-from adapterzoo.core.registry import unknown
 from adapterzoo.encode import encode
+from adapterzoo.heads.base import HEADS, PredictionHead
 from adapterzoo.heads.features import Features
+from adapterzoo.heads.run import check_arguments
+from adapterzoo.input_checks import checked
 from adapterzoo.inputs import Inputs
 from adapterzoo.nn.transformer import Transformer
 from adapterzoo.plan import Plan
 from adapterzoo.pool import AdapterPool
-from adapterzoo.rows import restore
+from adapterzoo.rows import in_order, restore
 from adapterzoo.store import Source
 
 Self = TypeVar("Self", bound="Model")
@@ -51,6 +54,7 @@ class Model(nn.Module):
         if not isinstance(config, self.architecture.config):
             kind = self.architecture.config.__name__
             raise TypeError(f"{type(self).__name__} needs a {kind}, not {type(config).__name__}")
+        config.check()
         self.config = copy.copy(config)  # the caller's is not ours to change: labels, adapters
         with torch.device("meta"):
             self.base = Transformer(self._numbers(add_pooling_layer))
@@ -107,6 +111,24 @@ class Model(nn.Module):
     def save_pretrained(self, directory: Source) -> None:
         """Write config.json and model.safetensors as HF does, adapters and heads in folders of their own."""
         pretrained.save(self, directory)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network's weights lie."""
+        return self.base.token.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The network's dtype."""
+        return self.base.token.weight.dtype
+
+    def num_parameters(self, only_trainable: bool = False) -> int:
+        """How many parameters there are, those that are shared counted once."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The token embedding."""
+        return self.base.token
 
     # ------------------------------------------------------------------------------------------ adapters
 
@@ -240,6 +262,11 @@ class Model(nn.Module):
         """The heads by name."""
         return {}
 
+    @property
+    def head_types(self) -> dict[str, type[PredictionHead]]:
+        """The heads that the architecture may have, by type."""
+        return {kind: HEADS[kind] for kind in self.architecture.head_types}
+
     def head_target(
         self, checkpoint: StaticHead | None, options: dict[str, Any]
     ) -> tuple[nn.Module, StaticHead] | None:
@@ -291,12 +318,13 @@ class Model(nn.Module):
             An output that reads as attributes, keys and tuple; with `return_dict=False` a tuple.
 
         Raises:
+            TypeError: an argument that neither the model nor its head has, or that is no tensor.
             ValueError: inputs that do not fit the model or each other; the message names them.
         """
         if encoder_outputs is not None:
             encoder_hidden_states = encoder_outputs[0]
             encoder_attention_mask = attention_mask if encoder_attention_mask is None else encoder_attention_mask
-        inputs = Inputs(
+        given = Inputs(
             input_ids=input_ids,
             attention_mask=attention_mask,
             token_type_ids=token_type_ids,
@@ -308,17 +336,18 @@ class Model(nn.Module):
             encoder_hidden_states=encoder_hidden_states,
             encoder_attention_mask=encoder_attention_mask,
         )
+        inputs = checked(given, self.base.config, type(self).__name__)
         labels = {name: value for name, value in labels.items() if value is not None}
         config = self.config
         keep_hidden = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         keep_attention = config.output_attentions if output_attentions is None else output_attentions
-        as_dict = config.use_return_dict if return_dict is None else return_dict
+        as_dict = config.return_dict if return_dict is None else return_dict
         plan, order, groups = self._route(adapter_names, inputs.rows)
         heads = self._heads(head, current_scope(), adapter_names, order, groups)
+        check_arguments(type(self).__name__, NETWORK_ARGUMENTS, self._modules_of(heads), labels)
         if order is not None:
-            index = torch.tensor(order)
-            inputs = inputs.picked(index)
-            labels = {k: v.index_select(0, index.to(v.device)) for k, v in labels.items()}
+            inputs = inputs.picked(torch.tensor(order))
+            labels = {name: in_order(value, order) for name, value in labels.items()}
         features = encode(
             self, self._with_decoder_input(inputs, heads, labels), plan, groups, keep_hidden, keep_attention
         )
@@ -328,9 +357,12 @@ class Model(nn.Module):
     def _route(self, names: Sequence[str | None] | None, rows: int) -> tuple[Plan, list[int] | None, tuple[int, ...]]:
         """The plan for this call, the order of rows (None: as they are), and the sizes of the runs of rows."""
         if names is not None:
+            if isinstance(names, str) or not isinstance(names, Sequence):
+                raise TypeError(f"adapter_names is a list with a name or None for each row, not {names!r}")
             if len(names) != rows:
                 raise ValueError(f"adapter_names has {len(names)} names, but the batch has {rows} rows")
-            plan, order, groups = self.adapters.rows_plan(names, self.base)
+            # Rows without a head of their adapter's name share one: they lie together, for its loss is their mean.
+            plan, order, groups = self.adapters.rows_plan(names, self.base, self.heads_of())
             return plan, None if order == list(range(rows)) else order, groups
         scope = current_scope()
         setup = self.adapters.active if scope is None else self.adapters.checked(scope.adapters)
@@ -349,12 +381,17 @@ class Model(nn.Module):
             raise ValueError(f"{type(self).__name__} has no heads; an AdapterModel class does")
         return None
 
+    def _modules_of(self, heads: Any) -> list[PredictionHead]:
+        """The modules of what `_heads` gave."""
+        return []
+
     def _with_decoder_input(self, inputs: Inputs, heads: Any, labels: dict[str, Any]) -> Inputs:
         return inputs
 
     def _respond(self, features: Features, heads: Any, inputs: Inputs, labels: dict[str, Any], as_dict: bool) -> Any:
         """The model's output from the network's."""
-        if labels:
-            raise TypeError(unknown(f"argument of {type(self).__name__} named", next(iter(labels)), ["input_ids", "…"]))
         output = features.pooled_outputs()
         return output if as_dict else output.to_tuple()
+
+
+NETWORK_ARGUMENTS = tuple(set(inspect.signature(Model.forward).parameters) - {"self", "labels"})

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from adapterzoo.adapter import Adapter
 from adapterzoo.core.compose import AdapterCompositionBlock, BatchSplit, Child, RowGroups, Stack, names_in
 from adapterzoo.core.registry import unknown
-from adapterzoo.core.sites import KV, Ctx, Cut, Final, Run, Site, Unit, sites_of
+from adapterzoo.core.sites import KV, Ctx, Cut, Final, LayoutLike, Run, Site, Unit, sites_of
 from adapterzoo.nn.transformer import Transformer
 
 Find = Callable[[Child], "Unit | None"]
@@ -57,6 +57,11 @@ class Plan:
         used = dict.fromkeys(names_in(setup))
         self.once = tuple(module for name in used for module in adapters[name].shared.values())
 
+    def cut(self, layout: LayoutLike) -> None:
+        """Cut a batch as the setup will. This is no part of the forward, for it reads rows' lengths from tensors."""
+        if self.setup is not None:
+            cut_for(self.setup, layout)
+
     def start(self) -> Run:
         """A run of this plan, for one forward."""
         return Run(self.tables, {module: module() for module in self.once})
@@ -81,31 +86,47 @@ def _stack(node: Stack, units: list[Unit | None]) -> Unit:
 
     def run(value: Any, ctx: Ctx) -> Any:
         for unit in there:
-            value = unit(value.value if isinstance(value, Final) else value, ctx)
+            value = step(unit, value, ctx)
         return value
 
     return run
 
 
-def _batch_split(node: BatchSplit, units: list[Unit | None]) -> Unit:
+def _split(node: BatchSplit | RowGroups, units: list[Unit | None]) -> Unit:
+    sizes = _sizes(node)
+
     def run(value: Any, ctx: Ctx) -> Any:
-        return by_rows(units, ctx.layout.cuts(node.batch_sizes), value, ctx)
+        return by_rows(units, ctx.layout.cuts(sizes), value, ctx)
 
     return run
 
 
-def _row_groups(node: RowGroups, units: list[Unit | None]) -> Unit:
-    def run(value: Any, ctx: Ctx) -> Any:
-        return by_rows(units, ctx.layout.cuts(ctx.layout.groups), value, ctx)
-
-    return run
+def _sizes(node: BatchSplit | RowGroups) -> tuple[int, ...] | None:
+    return node.batch_sizes if isinstance(node, BatchSplit) else None
 
 
 COMPILERS: dict[type[AdapterCompositionBlock], Compiler] = {
     Stack: _stack,
-    BatchSplit: _batch_split,
-    RowGroups: _row_groups,
+    BatchSplit: _split,
+    RowGroups: _split,
 }
+
+
+def cut_for(node: Child, layout: LayoutLike) -> None:
+    """Make all cuts of a batch that a composition needs."""
+    if isinstance(node, str):
+        return
+    parts = [layout] * len(node)
+    if isinstance(node, (BatchSplit, RowGroups)):
+        parts = [cut.layout for cut in layout.cuts(_sizes(node))]
+    for child, part in zip(node.children, parts, strict=True):
+        if part.rows:
+            cut_for(child, part)
+
+
+def step(unit: Unit, value: Any, ctx: Ctx) -> Any:
+    """One unit's turn. A method's (a module) sees what is in a Final; a composition's may leave some rows Final."""
+    return unit(value.value if isinstance(value, Final) and isinstance(unit, nn.Module) else value, ctx)
 
 
 def by_rows(units: list[Unit | None], cuts: list[Cut], value: Any, ctx: Ctx) -> Any:
@@ -113,8 +134,8 @@ def by_rows(units: list[Unit | None], cuts: list[Cut], value: Any, ctx: Ctx) -> 
     parts = []
     for unit, cut in zip(units, cuts, strict=True):
         if cut.rows.start < cut.rows.stop:
-            part, narrow = take(value, cut), ctx.cut(cut)
-            parts.append((part if unit is None else unit(part, narrow), narrow))
+            part = take(value, cut)
+            parts.append(part if unit is None else step(unit, part, ctx.cut(cut)))
     return join(parts)
 
 
@@ -123,28 +144,33 @@ def take(value: Any, cut: Cut) -> Any:
     if isinstance(value, KV):
         valid = None if value.valid is None else value.valid[cut.rows]
         return KV(value.k[cut.rows], value.v[cut.rows], value.prefix, valid)
+    if isinstance(value, Final):
+        return Final(value.value[cut.tokens], None if value.where is None else value.where[cut.tokens])
     return value[cut.tokens]
 
 
-def join(parts: list[tuple[Any, Ctx]]) -> Any:
+def join(values: list[Any]) -> Any:
     """Values of consecutive rows as one."""
-    if not parts:
+    if not values:
         raise ValueError("the batch has no rows")
-    values = [value for value, _ in parts]
     if isinstance(values[0], KV):
         return _join_kv(values)
     if any(isinstance(value, Final) for value in values):
-        return Final(torch.cat([_final(value, ctx) for value, ctx in parts]))
+        return _join_final(values)
     return torch.cat(values)
 
 
-def _final(value: Tensor | Final, ctx: Ctx) -> Tensor:
+def _join_final(values: list[Tensor | Final]) -> Final:
+    plain = [value.value if isinstance(value, Final) else value for value in values]
+    if all(isinstance(value, Final) and value.where is None for value in values):
+        return Final(torch.cat(plain))
+    return Final(torch.cat(plain), torch.cat([_where(value) for value in values]))
+
+
+def _where(value: Tensor | Final) -> Tensor:
     if isinstance(value, Final):
-        return value.value
-    assert ctx.residual is not None
-    joined = ctx.residual + value
-    out: Tensor = joined if ctx.norm is None else ctx.norm(joined)
-    return out
+        return torch.ones_like(value.value[..., :1], dtype=torch.bool) if value.where is None else value.where
+    return torch.zeros_like(value[..., :1], dtype=torch.bool)
 
 
 def _join_kv(values: list[KV]) -> KV:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 from adapterzoo.adapter import Adapter
@@ -14,7 +14,8 @@ from adapterzoo.core.compose import (
     names_in,
     parse_composition,
 )
-from adapterzoo.core.registry import NamedModules, UnknownName, unknown
+from adapterzoo.core.registry import NamedModules
+from adapterzoo.core.sites import existing_layers
 from adapterzoo.methods.base import AdapterConfig, resolve_config
 from adapterzoo.nn.transformer import Transformer
 from adapterzoo.plan import Plan
@@ -25,23 +26,27 @@ _KEPT_PLANS = 256
 class AdapterPool(NamedModules[Adapter]):
     """Adapters by name. As `model.adapters_config` it tells their configs: `pool.get("mrpc")`, `"mrpc" in pool`."""
 
+    active: AdapterCompositionBlock | None = None
+    skip_layers: frozenset[int] = frozenset()
+
     def __init__(self) -> None:
         super().__init__("adapter")
-        self.active: AdapterCompositionBlock | None = None
-        self.skip_layers: frozenset[int] = frozenset()
         self._plans: dict[tuple[AdapterCompositionBlock | None, frozenset[int]], Plan] = {}
 
     def add(self, name: str, config: Any, network: Transformer, overwrite_ok: bool = False) -> Adapter:
         """Make an adapter. Nothing is changed if that fails.
 
+        A config may leave out layers that only other, deeper networks have, but not such layers alone.
+
         Raises:
             ValueError: the name is taken or empty, or the config is none.
         """
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"an adapter's name is a string that is not empty, not {name!r}")
-        if name in self and not overwrite_ok:
-            raise ValueError(f"there is already an adapter named {name!r}; pass overwrite_ok=True to replace it")
-        return self.put(name, Adapter(resolve_config(config), network))
+        self.check_new(name, overwrite_ok)
+        made = resolve_config(config)
+        left_out = made["leave_out"] if "leave_out" in made else ()
+        if left_out and min(left_out) >= network.config.layers:
+            existing_layers("leave_out", left_out, network.config)
+        return self.put(name, Adapter(made, network))
 
     def put(self, name: str, adapter: Adapter) -> Adapter:
         """Keep an adapter under a name, in place of one that had it."""
@@ -72,13 +77,12 @@ class AdapterPool(NamedModules[Adapter]):
         """
         block = parse_composition(setup)
         for name in names_in(block) if block is not None else ():
-            if name not in self:
-                raise UnknownName(unknown("adapter named", name, self))
+            self[name]  # for the error
         return block
 
     def activate(self, setup: Setup, network: Transformer, skip_layers: Sequence[int] | None = None) -> None:
         """Make a setup the active one; its plan is compiled here and now."""
-        block, skip = self.checked(setup), frozenset(skip_layers or ())
+        block, skip = self.checked(setup), existing_layers("skip_layers", skip_layers or (), network.config)
         self.plan(block, network, skip)
         self.active, self.skip_layers = block, skip
 
@@ -95,8 +99,15 @@ class AdapterPool(NamedModules[Adapter]):
             self._plans = {**self._plans, key: found}  # a new dict: another thread may be reading the old one
         return found
 
-    def rows_plan(self, names: Sequence[str | None], network: Transformer) -> tuple[Plan, list[int], tuple[int, ...]]:
+    def rows_plan(
+        self, names: Sequence[str | None], network: Transformer, last: Container[str] = ()
+    ) -> tuple[Plan, list[int], tuple[int, ...]]:
         """The plan for an adapter a row.
+
+        Args:
+            names: each row's adapter.
+            network: what they act on.
+            last: names that come after all others, so that these lie together.
 
         Returns:
             The plan, the order that brings rows with the same adapter together, and how many there are of each.
@@ -105,9 +116,9 @@ class AdapterPool(NamedModules[Adapter]):
             UnknownName: an adapter does not exist.
         """
         for name in names:
-            if name is not None and name not in self:
-                raise UnknownName(unknown("adapter named", name, self))
-        kinds = sorted(set(names), key=lambda name: (name is not None, name or ""))
+            if name is not None:
+                self[name]  # for the error
+        kinds = sorted(set(names), key=lambda name: (name in last, name is not None, name or ""))
         order = sorted(range(len(names)), key=lambda row: kinds.index(names[row]))
         sizes = tuple(sum(name == kind for name in names) for kind in kinds)
         block = RowGroups(*(Stack() if kind is None else Stack(kind) for kind in kinds))

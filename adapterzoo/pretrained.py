@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from adapterzoo.archs.base import ARCHITECTURES, Architecture
 from adapterzoo.archs.config import ModelConfig
 from adapterzoo.core.compose import AdapterCompositionBlock
-from adapterzoo.core.registry import listing, unknown
+from adapterzoo.core.fields import fits
+from adapterzoo.core.registry import NamedModules, listing, unknown
 from adapterzoo.fit import Fit, fit, holders
 from adapterzoo.formats import hf
 from adapterzoo.store import FileError, Source, find, read_json, require, write_json, write_tensors
+from adapterzoo.writing import together
 
 logger = logging.getLogger("adapterzoo")
 
@@ -61,8 +63,11 @@ def read_config(
     data = read_json(path)
     if kind is None:
         kind = _architecture_named(path, data).config
-    if changes.get("num_labels") is not None:
-        data = {key: value for key, value in data.items() if key not in ("id2label", "label2id")}
+    unheard = [key for key in changes if key not in kind.names() and key not in data]
+    if unheard:
+        raise TypeError(unknown(f"argument, and no field of {kind.__name__}, named", unheard[0], kind.names()))
+    if changes.get("num_labels") is not None or changes.get("id2label") is not None:
+        data = {key: value for key, value in data.items() if key not in ("id2label", "label2id", "num_labels")}
     return kind.from_dict({**data, **changes}, str(path))
 
 
@@ -94,6 +99,8 @@ def load(
     own = {key: options.pop(key) for key in ("add_pooling_layer", "convert_head") if key in options}
     if config is None:
         config = read_config(source, revision, cls.architecture.config, **options)
+    elif options:
+        raise TypeError(f"with a config given, set its fields there, not by {listing(options)}")
     tensors = hf.open_checkpoint(source, allow_pickle, revision)
     pooling = {key: own.pop(key) for key in ("add_pooling_layer",) if key in own}
     model = cls(config, initialise=False, **pooling)
@@ -101,20 +108,20 @@ def load(
     target = model.head_target(checkpoint, own)
     found = fit(model, target, tensors)
     report = _fill(model, target[0] if target else None, found, tensors, _dtype(dtype, tensors, found))
-    _restore_folders(model, source)
+    _restore_folders(model, source, revision, allow_pickle)
     model.eval()
     return model, report
 
 
 def _dtype(asked: torch.dtype | str | None, tensors: Mapping[str, Tensor], found: Fit) -> torch.dtype:
     if isinstance(asked, torch.dtype):
-        return asked
+        asked = str(asked).removeprefix("torch.")
     if asked is None:
         return torch.float32
     if asked != "auto":
-        named = getattr(torch, asked, None)
-        if not isinstance(named, torch.dtype):
-            raise ValueError(f"dtype must be a torch dtype or 'auto', not {asked!r}")
+        named = getattr(torch, str(asked), None)
+        if not isinstance(named, torch.dtype) or not named.is_floating_point:
+            raise ValueError(f"dtype must be one of torch's floating-point dtypes or 'auto', not {asked!r}")
         return named
     first = next((parts[0] for parts in found.sources.values()), None)
     return torch.float32 if first is None else tensors[first].dtype
@@ -166,10 +173,14 @@ def initialise_missing(
     holders: Mapping[str, nn.Module], names: list[str], std: float, pad_id: int, dtype: torch.dtype
 ) -> None:
     """New values: weights normal with deviation `std`, biases 0, LayerNorms the identity, the padding embedding 0."""
+    shapes = {
+        f"{space}.{name}": tensor.shape
+        for space, module in holders.items()
+        for name, tensor in module.state_dict(keep_vars=True).items()
+    }
     for name in names:
         space, _, path = name.partition(".")
-        owner = holders[space].get_submodule(path.rpartition(".")[0])
-        shape = dict(holders[space].state_dict(keep_vars=True))[path].shape
+        owner, shape = holders[space].get_submodule(path.rpartition(".")[0]), shapes[name]
         if path.endswith("bias"):
             value = torch.zeros(shape, dtype=dtype)
         elif isinstance(owner, nn.LayerNorm):
@@ -187,8 +198,6 @@ def initialise_missing(
 def save(model: Any, directory: Source) -> None:
     """See `Model.save_pretrained`."""
     folder = Path(directory)
-    if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"{folder} is a file, not a directory")
     static, architecture = model.static, model.architecture
     head = next(iter(model.heads_of().values())) if static is not None else None
     tied = head.tied if head is not None else set()
@@ -199,17 +208,28 @@ def save(model: Any, directory: Source) -> None:
     active, heads = model.adapters.active, {} if static is not None else model.heads_of()
     if len(model.adapters) or heads:
         config[STATE] = {
-            "active_adapters": None if active is None else active.to_dict(),
+            "active_adapters": _plain(active),
+            "skip_layers": sorted(model.adapters.skip_layers),
             "adapters": list(model.adapters),
             "heads": list(heads),
-            "active_head": getattr(model, "active_head", None),
+            "active_head": _plain(getattr(model, "active_head", None)),
         }
-    for name in model.adapters:
-        model.save_adapter(folder / "adapters" / model.adapters.slug(name), name, with_head=False)
-    for name in heads:
-        model.save_head(folder / "heads" / model.adapters.slug(name), name)
-    write_tensors(folder / "model.safetensors", tensors)
-    write_json(folder / "config.json", config)
+    with together():
+        for name in model.adapters:
+            model.save_adapter(folder / "adapters" / NamedModules.slug(name), name, with_head=False)
+        for name in heads:
+            model.save_head(folder / "heads" / NamedModules.slug(name), name)
+        write_tensors(folder / "model.safetensors", tensors)
+        write_json(folder / "config.json", config)
+
+
+def _plain(setup: Any) -> Any:
+    """A setup as JSON has it."""
+    return setup.to_dict() if isinstance(setup, AdapterCompositionBlock) else setup
+
+
+def _from_plain(setup: Any) -> Any:
+    return AdapterCompositionBlock.from_dict(setup) if isinstance(setup, dict) else setup
 
 
 def config_json(config: ModelConfig, class_name: str, dtype: torch.dtype) -> dict[str, Any]:
@@ -219,30 +239,49 @@ def config_json(config: ModelConfig, class_name: str, dtype: torch.dtype) -> dic
     return content
 
 
-def _restore_folders(model: Any, source: Source) -> None:
+def _restore_folders(model: Any, source: Source, revision: str | None, allow_pickle: bool) -> None:
     """The adapters and heads that `save` wrote, and what was active."""
     state = model.config.extra.pop(STATE, None)
-    if not isinstance(state, dict):
+    if state is None:
         return
-    slug = model.adapters.slug
-    for name in state.get("heads", []) if hasattr(model, "load_head") else []:
-        model.load_head(kept_folder(source, "heads", slug(name)), load_as=name, set_active=False)
-    for name in state.get("adapters", []):
-        model.load_adapter(kept_folder(source, "adapters", slug(name)), load_as=name, with_head=False)
-    if state.get("active_adapters"):
-        model.adapters.activate(AdapterCompositionBlock.from_dict(state["active_adapters"]), model.base)
+    kept = kept_names(state, source)
+    for name in kept["heads"] if hasattr(model, "load_head") else []:
+        folder = kept_folder(source, "heads", NamedModules.slug(name), revision)
+        model.load_head(folder, load_as=name, set_active=False, allow_pickle=allow_pickle)
+    for name in kept["adapters"]:
+        folder = kept_folder(source, "adapters", NamedModules.slug(name), revision)
+        model.load_adapter(folder, load_as=name, with_head=False, allow_pickle=allow_pickle)
+    active = _from_plain(state.get("active_adapters"))
+    model.adapters.activate(active, model.base, state.get("skip_layers"))
     if state.get("active_head") is not None and hasattr(model, "active_head"):
-        model.active_head = state["active_head"]
+        model.active_head = _from_plain(state["active_head"])
 
 
-def kept_folder(source: Source, kind: str, name: str) -> Path:
+def kept_names(state: Any, source: Source) -> dict[str, list[str]]:
+    """Names of the adapters and the heads that lie beside a saved model, by "adapters" and "heads".
+
+    Args:
+        state: what its config.json has under `STATE`; None where it has nothing.
+        source: the model, for the message.
+
+    Raises:
+        FileError: these are no lists of names.
+    """
+    told = {} if state is None else state
+    kept: Any = {key: told.get(key, []) if isinstance(told, dict) else None for key in ("adapters", "heads")}
+    if not fits(kept, Mapping[str, list[str]]):
+        raise FileError(f"{os.fspath(source)!r}: config.json's {STATE!r} must hold lists of names, not {state!r}")
+    return dict(kept)
+
+
+def kept_folder(source: Source, kind: str, name: str, revision: str | None = None) -> Path:
     """The folder of an adapter or head within a saved model; on the Hub, its files are fetched first.
 
     Raises:
         FileNotFoundError: it is not there, though config.json names it.
     """
     files = ("adapter_config.json", "adapter.safetensors", "head_config.json", "model_head.safetensors")
-    paths = [path for file in files if (path := find(source, f"{kind}/{name}/{file}")) is not None]
+    paths = [path for file in files if (path := find(source, f"{kind}/{name}/{file}", revision))]
     if not paths:
         raise FileNotFoundError(f"{os.fspath(source)!r} has no {kind}/{name}, which its config.json names")
     return paths[0].parent

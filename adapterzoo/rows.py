@@ -11,6 +11,13 @@ from torch import Tensor
 from adapterzoo.core.outputs import MultiHeadOutput
 
 
+def in_order(value: Any, order: list[int]) -> Any:
+    """A tensor with one row for each of the batch's, in another order; anything else as it is."""
+    if not isinstance(value, Tensor) or value.dim() == 0 or value.size(0) != len(order):
+        return value
+    return value.index_select(0, torch.tensor(order, device=value.device))
+
+
 def restore(output: Any, order: list[int], choices: int = 1) -> Any:
     """An output with its rows in the caller's order.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -15,7 +16,8 @@ from adapterzoo.adapting import model_name
 from adapterzoo.archs.base import StaticHead
 from adapterzoo.archs.config import ModelConfig
 from adapterzoo.core.registry import listing
-from adapterzoo.heads import Features
+from adapterzoo.heads import Features, PredictionHead
+from adapterzoo.heads.loss import check_labels
 from adapterzoo.heads.make import make_head
 from adapterzoo.heads.run import run_head
 from adapterzoo.inputs import Inputs, shifted_right
@@ -85,9 +87,11 @@ class StaticModel(Model):
 
     def _placer(self, file: head_files.HeadFile) -> Callable[[], None]:
         assert self.static is not None
+        file.check_for(self)
         if file.labels is not None and len(file.labels) != self.config.num_labels:
             raise ValueError(f"the head in the file has {len(file.labels)} labels, the model {self.config.num_labels}")
-        head = make_head(self, "default", self.static.flexible(self.config))
+        named = type(self.config)(**{**self.config.to_dict(), "id2label": file.labels or self.config.id2label})
+        head = make_head(self, "default", self.static.flexible(named))
         head_files.fill_from_static(head, file, self.static)
         like = self.base.token.weight
         head.to(device=like.device, dtype=like.dtype).train(self.training)
@@ -116,6 +120,9 @@ class StaticModel(Model):
             raise ValueError(f"{type(self).__name__} has one fixed head; an AdapterModel class has named ones")
         return self.head
 
+    def _modules_of(self, heads: Any) -> list[PredictionHead]:
+        return [self.head]
+
     def _with_decoder_input(self, inputs: Inputs, heads: Any, labels: dict[str, Any]) -> Inputs:
         return decoder_input_from_labels(self, inputs, heads, labels)
 
@@ -129,5 +136,9 @@ def decoder_input_from_labels(model: Model, inputs: Inputs, head: Any, labels: d
     if given or "labels" not in labels or not getattr(head, "labels_are_inputs", False):
         return inputs
     config = model.config
+    if labels["labels"].dim() != 2 or len(labels["labels"]) != inputs.rows:
+        shape = tuple(labels["labels"].shape)
+        raise ValueError(f"labels have shape {shape}, but must be token ids of shape ({inputs.rows}, tokens)")
+    check_labels(labels["labels"], config.vocab_size)
     shifted = shifted_right(labels["labels"], config.decoder_start_token_id, config.pad_token_id)
-    return Inputs(**{**vars(inputs), "decoder_input_ids": shifted})
+    return replace(inputs, decoder_input_ids=shifted)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import pickle
-import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,8 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
+
+from adapterzoo.writing import write_whole
 
 Source = str | os.PathLike[str]
 
@@ -41,23 +40,29 @@ def find(source: Source, name: str, revision: str | None = None) -> Path | None:
     if os.path.isdir(source):
         path = Path(source) / name
         return path if path.is_file() else None
+    if os.path.isfile(source):
+        raise FileNotFoundError(f"{os.fspath(source)!r} is a file; give the directory that it is in")
     if not _is_hub_id(source):
         raise FileNotFoundError(f"there is no directory {os.fspath(source)!r}")
     try:
         return Path(huggingface_hub.hf_hub_download(str(source), name, revision=revision))
     except huggingface_hub.errors.LocalEntryNotFoundError as error:
+        if _is_cached(str(source)):  # offline, and the repository's other files are here: this one it may not have
+            return None
         raise FileNotFoundError(
-            f"there is no directory {source!r}, and {name} of the Hub repository of that name is neither in the cache "
-            "nor to be had now (offline?)"
+            f"there is no directory {source!r}, and the Hub repository of that name is neither in the cache nor to be "
+            "had now (offline?)"
         ) from error
     except huggingface_hub.errors.EntryNotFoundError:
         return None
-    except (
-        huggingface_hub.errors.RepositoryNotFoundError,
-        huggingface_hub.errors.RevisionNotFoundError,
-        huggingface_hub.errors.HFValidationError,
-    ) as error:
+    except (huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.HFValidationError) as error:
         raise FileNotFoundError(f"there is no directory {source!r}, and no such Hub repository: {error}") from error
+
+
+def _is_cached(repository: str) -> bool:
+    """Whether files of a repository are in the Hub's cache."""
+    folder = f"models--{repository.replace('/', '--')}"
+    return any((Path(huggingface_hub.constants.HF_HUB_CACHE) / folder / "snapshots").glob("*/*"))
 
 
 def _is_hub_id(source: Source) -> bool:
@@ -74,9 +79,16 @@ def require(source: Source, name: str, revision: str | None = None) -> Path:
     """
     path = find(source, name, revision)
     if path is None:
-        there = sorted(entry.name for entry in Path(source).iterdir()) if os.path.isdir(source) else []
-        raise FileNotFoundError(f"{os.fspath(source)!r} has no {name}; it has {', '.join(there) or 'no files'}")
+        raise FileNotFoundError(f"{os.fspath(source)!r} has no {name}; {contents(source)}")
     return path
+
+
+def contents(source: Source) -> str:
+    """What is in a directory, for a message; of a Hub repository, where it was looked for."""
+    if not os.path.isdir(source):
+        return "it was looked for on the Hub or, if that could not be reached, in its cache"
+    there = sorted(entry.name for entry in Path(source).iterdir())
+    return f"it has {', '.join(there) or 'no files'}"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -87,7 +99,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of the one are JSONDecodeError and UnicodeDecodeError
         raise FileError(f"{path} is not JSON: {error}") from error
     if not isinstance(data, dict):
         raise FileError(f"{path} should hold a JSON object, not {type(data).__name__}")
@@ -165,55 +177,27 @@ def read_tensors(path: Path, allow_pickle: bool = False) -> Mapping[str, Tensor]
         )
     try:
         data = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError) as error:
+    except Exception as error:  # a broken pickle may fail in any way
         raise FileError(f"{path} is no whole PyTorch file of tensors alone: {error}") from error
-    if not isinstance(data, dict) or not all(isinstance(value, Tensor) for value in data.values()):
+    if not isinstance(data, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in data.items()):
         raise FileError(f"{path} holds something else than tensors by name")
     return data
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write a JSON file, whole or not at all."""
-    text = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    _write(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
+    write_text(path, json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file, whole or not at all."""
+    write_whole(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8", newline="\n"))
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file, whole or not at all."""
     plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     try:
-        _write(path, lambda temporary: safetensors.torch.save_file(plain, temporary, metadata={"format": "pt"}))
+        write_whole(path, lambda temporary: safetensors.torch.save_file(plain, temporary, metadata={"format": "pt"}))
     except safetensors.SafetensorError as error:
         raise OSError(f"{path} could not be written: {error}") from error
-
-
-def _write(path: Path, write: Callable[[str], object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    try:
-        write(temporary)
-        sync(temporary)
-        os.chmod(temporary, 0o666 & ~umask())
-        os.replace(temporary, path)
-        sync(path.parent)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-
-
-def umask() -> int:
-    """What the process masks out of the permissions of new files."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def sync(path: Source) -> None:
-    """Wait until a file, or a directory's list of files, is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapterzoo.core.registry import unknown
+from adapterzoo.store import Source
 from adapterzoo.tokenization import files
 from adapterzoo.tokenization.backends import open_backend
 from adapterzoo.tokenization.batch import BatchEncoding, Features, collate, pad_encodings, tensors_of
@@ -50,7 +51,7 @@ class Tokenizer(Vocabulary):
         self.model_input_names = list(settings.get("model_input_names") or usual)
 
     @classmethod
-    def from_pretrained(cls, source: files.Source, *, revision: str | None = None, **overrides: Any) -> Tokenizer:
+    def from_pretrained(cls, source: Source, *, revision: str | None = None, **overrides: Any) -> Tokenizer:
         """Open the tokenizer of a checkpoint.
 
         Read are `tokenizer.json`, or else `vocab.txt`, or else `vocab.json` with `merges.txt`; beside them
@@ -72,7 +73,7 @@ class Tokenizer(Vocabulary):
                 raise ValueError(unknown("tokenizer setting", name, OPTIONS))
         return cls(*open_backend(source, revision, overrides))
 
-    def save_pretrained(self, save_directory: files.Source) -> tuple[str, ...]:
+    def save_pretrained(self, save_directory: Source) -> tuple[str, ...]:
         """Write the tokenizer such that `from_pretrained` and transformers open it.
 
         Args:

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
-from statistics import median
 
 import pytest
 
@@ -71,9 +70,7 @@ def test_nothing_foreign_is_imported(modules):
     closure: set[str] = set()
     for name in DEPENDENCIES:
         needed(plain(name), closure)
-    allowed |= {
-        name for name, owners in packages_distributions().items() if closure & set(map(plain, owners))
-    }
+    allowed |= {name for name, owners in packages_distributions().items() if closure & set(map(plain, owners))}
     allowed |= loaded(
         "import torch, safetensors.torch, tokenizers",
         "from huggingface_hub import hf_hub_download, snapshot_download",
@@ -82,10 +79,11 @@ def test_nothing_foreign_is_imported(modules):
 
 
 def test_import_is_quick():
-    # Both readings come from one fresh interpreter, so what torch itself takes, which varies more, cancels out.
+    # Both readings come from one fresh interpreter: what torch takes varies more, and cancels out. The least of them
+    # counts, since a busy machine only ever adds (shared caches, shared cores); the first one compiles.
     times = [fresh("import torch", SPENT, "import adapterzoo", SPENT).split() for _ in range(6)]
-    extra = [round(float(after) - float(before), 3) for before, after in times[1:]]  # the first one compiles
-    assert median(extra) < BUDGET, f"processor seconds on top of torch's: {extra}"
+    extra = [round(float(after) - float(before), 3) for before, after in times[1:]]
+    assert min(extra) < BUDGET, f"processor seconds on top of torch's: {extra}"
 
 
 def test_every_public_name_is_there_once():

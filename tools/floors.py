@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 FLOORS = {"core": 1, "version": 1, "nn": 2, "methods": 3, "heads": 3, "plan": 3, "adapter": 3}
-FLOORS |= {"archs": 4, "formats": 5, "store": 5}
+FLOORS |= {"archs": 4, "formats": 5, "store": 5, "writing": 5}
 TOP, COMMAND_LINE = 6, 7  # what FLOORS does not name in adapterzoo; weights_conversion
 MAY_IMPORT = {  # beside the standard library
-    "adapterzoo": {"adapterzoo", "torch", "safetensors", "tokenizers", "huggingface_hub"},
+    "adapterzoo": {"adapterzoo", "torch", "safetensors", "tokenizers", "huggingface_hub", "tqdm"},
     "weights_conversion": {"weights_conversion", "adapterzoo"},
 }
 MAX_LINES = 400

@@ -12,6 +12,8 @@ from adapterzoo.archs.encoder_decoder import (
     DECODER_TOKENS,
     ENCODER_DECODER_DEFAULTS,
     ENCODER_DECODER_NAMES,
+    ENCODER_DECODER_RULES,
+    ENCODER_DECODER_SHARED,
     ENCODER_DECODER_SIZES,
     encoder_decoder_network,
 )
@@ -25,6 +27,8 @@ class BartConfig(ModelConfig):
     model_type = "bart"
     defaults: ClassVar[dict[str, Any]] = {**ENCODER_DECODER_DEFAULTS, "decoder_start_token_id": 2}
     sizes = ENCODER_DECODER_SIZES
+    rules = ENCODER_DECODER_RULES
+    shared_among = ENCODER_DECODER_SHARED
     attribute_map: ClassVar[dict[str, str]] = ENCODER_DECODER_NAMES
 
     @classmethod

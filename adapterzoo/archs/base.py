@@ -48,8 +48,9 @@ class StaticHead:
         kind = self.head_type
         if kind == "classification" and config.problem_type == "multi_label_classification":
             kind = "multilabel_classification"
-        if kind == "classification" and config.problem_type == "regression" and config.num_labels > 1:
-            settings["problem_type"] = "regression"
+        unusual = config.problem_type is not None and (config.problem_type == "regression") != (config.num_labels == 1)
+        if kind == "classification" and unusual:  # the head takes one label for regression, several for classes
+            settings["problem_type"] = config.problem_type
         if kind == "multiple_choice":
             settings["num_choices"] = max(config.num_labels, 1)
         if kind in LABELLED:
@@ -87,6 +88,11 @@ class Architecture:
     heads: tuple[str, ...]
     statics: tuple[StaticHead, ...]
     unused: tuple[str, ...] = ()
+
+    @property
+    def head_types(self) -> tuple[str, ...]:
+        """The types of heads that its models may have: those that make sense here, and those of HF's classes."""
+        return tuple(dict.fromkeys((*self.heads, *(static.head_type for static in self.statics))))
 
     @property
     def model_type(self) -> str:

@@ -6,7 +6,14 @@ from typing import Any, ClassVar
 
 from adapterzoo.archs.base import Architecture, StaticHead, register
 from adapterzoo.archs.config import ModelConfig
-from adapterzoo.archs.encoder import ENCODER_DEFAULTS, ENCODER_HEADS, ENCODER_SIZES, encoder_network
+from adapterzoo.archs.encoder import (
+    ENCODER_DEFAULTS,
+    ENCODER_HEADS,
+    ENCODER_RULES,
+    ENCODER_SHARED,
+    ENCODER_SIZES,
+    encoder_network,
+)
 from adapterzoo.archs.rows import BERT_PLACES, BERT_ROWS, BERT_UNUSED, CLASSIFIER, LINEAR, POOLED, QA_OUTPUTS
 from adapterzoo.core.keymap import Row
 
@@ -17,6 +24,8 @@ class BertConfig(ModelConfig):
     model_type = "bert"
     defaults: ClassVar[dict[str, Any]] = {**ENCODER_DEFAULTS, "vocab_size": 30522, "pad_token_id": 0}
     sizes = ENCODER_SIZES
+    rules = ENCODER_RULES
+    shared_among = ENCODER_SHARED
 
 
 MLM_ROWS = (

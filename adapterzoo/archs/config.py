@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
 
+from adapterzoo.core.fields import NATURAL, POSITIVE, Rule, one_of, wrong_fields
+from adapterzoo.core.labels import by_number, label_names
 from adapterzoo.core.registry import listing
 
 Self = TypeVar("Self", bound="ModelConfig")
@@ -22,7 +24,19 @@ COMMON: dict[str, Any] = {
     "decoder_start_token_id": None,
     "output_attentions": False,
     "output_hidden_states": False,
-    "use_return_dict": True,
+    "return_dict": True,
+}
+
+OPTIONAL: dict[str, Any] = {
+    "architectures": list[str] | None,
+    "problem_type": str | None,
+    "classifier_dropout": float | None,
+}
+"""The types of fields that may be None."""
+
+COMMON_RULES = {
+    "pad_token_id": NATURAL,
+    "problem_type": one_of(None, "regression", "single_label_classification", "multi_label_classification"),
 }
 
 
@@ -30,11 +44,13 @@ class ModelConfig:
     """An architecture's config: its fields as attributes, others in `extra`.
 
     Subclasses give `defaults` (what `config.json` may leave out when a config is made in Python), `sizes` (positive
-    whole numbers that a `config.json` must state) and `attribute_map` (other names of fields).
+    whole numbers that a `config.json` must state), `rules` (what else values must be), `shared_among` (widths, and by
+    what they must be divisible) and `attribute_map` (other names of fields).
 
     Args:
         num_labels: number of labels; makes `id2label`, unless that is given with as many.
         id2label: names of labels by number; the numbers may be strings, as JSON has them.
+        label2id: the same the other way round; read where `id2label` is not given.
         fields: any field of the architecture, and any other key.
 
     Raises:
@@ -44,25 +60,38 @@ class ModelConfig:
     model_type: ClassVar[str] = ""
     defaults: ClassVar[Mapping[str, Any]] = {}
     sizes: ClassVar[tuple[str, ...]] = ()
+    rules: ClassVar[Mapping[str, Rule]] = {}
+    shared_among: ClassVar[tuple[tuple[str, str], ...]] = ()
     attribute_map: ClassVar[Mapping[str, str]] = {}
 
     def __init__(
-        self, *, num_labels: int | None = None, id2label: Mapping[Any, str] | None = None, **fields: Any
+        self,
+        /,
+        *,
+        num_labels: int | None = None,
+        id2label: Mapping[Any, str] | None = None,
+        label2id: Mapping[str, int] | None = None,
+        **fields: Any,
     ) -> None:
-        given = {self.attribute_map.get(key, key): value for key, value in fields.items() if key != "model_type"}
+        fields.pop("model_type", None)
+        given = {self.attribute_map[key]: value for key, value in fields.items() if key in self.attribute_map}
+        given |= {key: value for key, value in fields.items() if key not in self.attribute_map}
         known = {**COMMON, **self.defaults}
         values = {**copy.deepcopy(known), **{key: v for key, v in given.items() if key in known}}
         self.__dict__.update(values)
-        self.extra = {key: v for key, v in given.items() if key not in known and key not in ("label2id", "return_dict")}
+        self.extra = {key: v for key, v in given.items() if key not in known}
         self.adapters: Any = ()
-        self._set_labels(num_labels, id2label)
-        self._check()
+        self._set_labels(num_labels, id2label or (by_number(label2id) if label2id else None))
+        self.check()
 
     def _set_labels(self, num_labels: int | None, id2label: Mapping[Any, str] | None) -> None:
-        names = {int(key): name for key, name in (id2label or {}).items()}
-        count = num_labels if num_labels is not None else len(names) or self.default_labels()
-        if len(names) != count:  # checkpoints whose list was never filled in state only the number
-            names = {number: f"LABEL_{number}" for number in range(count)}
+        count = num_labels if num_labels is not None else len(id2label or ()) or self.default_labels()
+        wrong = list(wrong_fields({"num_labels": count}, {"num_labels": int}, {"num_labels": POSITIVE}))
+        if wrong:
+            raise ValueError(f"{type(self).__name__}: {wrong[0]}")
+        names = label_names(id2label or {number: f"LABEL_{number}" for number in range(count)})
+        if len(names) != count:
+            raise ValueError(f"{type(self).__name__}: num_labels is {count}, but id2label names {len(names)} labels")
         self.id2label = names
 
     @classmethod
@@ -70,18 +99,41 @@ class ModelConfig:
         """How many labels there are if nobody says so."""
         return 2
 
-    def _check(self) -> None:
-        wrong = []
-        for name in self.sizes:
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                wrong.append(f"{name} must be a whole number above 0, not {value!r}")
-        for name, default in {**self.defaults}.items():
-            value = getattr(self, name)
-            if isinstance(default, float) and not (isinstance(value, (int, float)) and not isinstance(value, bool)):
-                wrong.append(f"{name} must be a number, not {value!r}")
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The names of all fields, other names of the same ones included."""
+        return (*COMMON, *cls.defaults, *cls.attribute_map, "num_labels", "id2label", "label2id")
+
+    def check(self) -> None:
+        """Check the fields; a model does so once more, for they can be set.
+
+        Raises:
+            ValueError: some are out of what they may be; all are listed.
+        """
+        values = {name: getattr(self, name) for name in {**COMMON, **self.defaults}}
+        rules = {**dict.fromkeys(self.sizes, POSITIVE), **COMMON_RULES, **self.rules}
+        wrong = list(wrong_fields(values, {name: self._kind(name) for name in values}, rules)) or list(self._at_odds())
         if wrong:
             raise ValueError(f"{type(self).__name__}: " + "; ".join(wrong))
+
+    def _kind(self, name: str) -> Any:
+        """A field's type: its default's, but for those that may be None."""
+        if name in OPTIONAL:
+            return OPTIONAL[name]
+        return (
+            int | None
+            if name.endswith("_token_id") and name != "pad_token_id"
+            else type(self.defaults.get(name, COMMON.get(name)))
+        )
+
+    def _at_odds(self) -> Iterator[str]:
+        """What is wrong with values that are right by themselves."""
+        for width, heads in self.shared_among:
+            if getattr(self, width) % getattr(self, heads):
+                sizes = getattr(self, width), getattr(self, heads)
+                yield f"{width} must be divisible by {heads}, but {sizes[0]} is not by {sizes[1]}"
+        if self.pad_token_id >= self.vocab_size:
+            yield f"pad_token_id must be below vocab_size, {self.vocab_size}, not {self.pad_token_id}"
 
     def __getattr__(self, name: str) -> Any:
         extra = self.__dict__.get("extra", {})
@@ -110,7 +162,7 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """As `config.json` holds it."""
-        known = {key: getattr(self, key) for key in {**COMMON, **self.defaults} if key != "use_return_dict"}
+        known = {key: getattr(self, key) for key in {**COMMON, **self.defaults}}
         labels = {"id2label": {str(k): v for k, v in self.id2label.items()}, "label2id": self.label2id}
         return {**self.extra, **known, **labels, "model_type": self.model_type}
 
@@ -131,7 +183,17 @@ class ModelConfig:
         missing = [name for name in cls.sizes if name not in there]
         if missing:
             raise ValueError(f"{source} lacks {listing(missing)}, which a {cls.model_type} model needs")
-        return cls(**{str(key): value for key, value in data.items()})
+        names, count = data.get("id2label"), data.get("num_labels")
+        if count is not None and isinstance(names, Mapping) and len(names) != count:
+            data = {
+                **data,
+                "id2label": None,
+                "label2id": None,
+            }  # a list that was never filled in; only the number counts
+        try:
+            return cls(**{str(key): value for key, value in data.items()})
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from error
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ModelConfig) and self.to_dict() == other.to_dict()
@@ -140,13 +202,3 @@ class ModelConfig:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.to_dict().items())})"
-
-
-def divisible(width: int, heads: int) -> None:
-    """Check that the heads share the width evenly.
-
-    Raises:
-        ValueError: they do not.
-    """
-    if width % heads:
-        raise ValueError(f"a hidden size of {width} cannot be divided among {heads} attention heads")

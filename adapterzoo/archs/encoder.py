@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from adapterzoo.archs.config import divisible
 from adapterzoo.core.config import NetworkConfig, StackConfig
+from adapterzoo.core.fields import CHANCE, NATURAL, one_of
+from adapterzoo.nn.activations import ACTIVATION
 
 ENCODER_DEFAULTS: dict[str, Any] = {
     "hidden_size": 768,
@@ -33,6 +34,15 @@ ENCODER_SIZES = (
     "max_position_embeddings",
 )
 
+ENCODER_RULES = {
+    **dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"), CHANCE),
+    **dict.fromkeys(("type_vocab_size", "initializer_range", "layer_norm_eps"), NATURAL),
+    "hidden_act": ACTIVATION,
+    "position_embedding_type": one_of("absolute"),
+}
+
+ENCODER_SHARED = (("hidden_size", "num_attention_heads"),)
+
 ENCODER_HEADS = (
     *("classification", "multilabel_classification", "multiple_choice", "tagging", "question_answering"),
     *("masked_lm", "causal_lm"),
@@ -40,14 +50,7 @@ ENCODER_HEADS = (
 
 
 def encoder_network(config: Any) -> NetworkConfig:
-    """The numbers of a lone stack: an encoder, or with `is_decoder` a decoder.
-
-    Raises:
-        ValueError: positions are not absolute, or the width cannot be divided among the heads.
-    """
-    if config.position_embedding_type != "absolute":
-        raise ValueError(f"position_embedding_type must be 'absolute', not {config.position_embedding_type!r}")
-    divisible(config.hidden_size, config.num_attention_heads)
+    """The numbers of a lone stack: an encoder, or with `is_decoder` a decoder."""
     return NetworkConfig(
         width=config.hidden_size,
         vocab=config.vocab_size,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from adapterzoo.archs.config import divisible
 from adapterzoo.archs.rows import fused, linears
 from adapterzoo.core.config import NetworkConfig, StackConfig
+from adapterzoo.core.fields import CHANCE, NATURAL
 from adapterzoo.core.keymap import Row
+from adapterzoo.nn.activations import ACTIVATION
 
 STACKS = ("encoder", "decoder")
 
@@ -39,6 +40,15 @@ ENCODER_DECODER_SIZES = (
     *(f"{stack}_{size}" for stack in STACKS for size in ("layers", "attention_heads", "ffn_dim")),
 )
 
+ENCODER_DECODER_RULES = {
+    **dict.fromkeys(("dropout", "attention_dropout", "activation_dropout", "classifier_dropout"), CHANCE),
+    **{f"{stack}_layerdrop": CHANCE for stack in STACKS},
+    "init_std": NATURAL,
+    "activation_function": ACTIVATION,
+}
+
+ENCODER_DECODER_SHARED = tuple(("d_model", f"{stack}_attention_heads") for stack in STACKS)
+
 ENCODER_DECODER_NAMES = {
     "hidden_size": "d_model",
     "num_attention_heads": "encoder_attention_heads",
@@ -49,14 +59,9 @@ ENCODER_DECODER_NAMES = {
 
 
 def encoder_decoder_network(config: Any) -> NetworkConfig:
-    """The numbers of an encoder-decoder.
-
-    Raises:
-        ValueError: the width cannot be divided among the heads.
-    """
+    """The numbers of an encoder-decoder."""
 
     def stack(name: str, **more: bool) -> StackConfig:
-        divisible(config.d_model, getattr(config, f"{name}_attention_heads"))
         return StackConfig(
             layers=getattr(config, f"{name}_layers"),
             heads=getattr(config, f"{name}_attention_heads"),

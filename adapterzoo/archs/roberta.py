@@ -7,7 +7,14 @@ from typing import Any, ClassVar
 
 from adapterzoo.archs.base import Architecture, StaticHead, register
 from adapterzoo.archs.config import ModelConfig
-from adapterzoo.archs.encoder import ENCODER_DEFAULTS, ENCODER_HEADS, ENCODER_SIZES, encoder_network
+from adapterzoo.archs.encoder import (
+    ENCODER_DEFAULTS,
+    ENCODER_HEADS,
+    ENCODER_RULES,
+    ENCODER_SHARED,
+    ENCODER_SIZES,
+    encoder_network,
+)
 from adapterzoo.archs.rows import (
     BERT_PLACES,
     BERT_ROWS,
@@ -34,6 +41,8 @@ class RobertaConfig(ModelConfig):
         "eos_token_id": 2,
     }
     sizes = ENCODER_SIZES
+    rules = ENCODER_RULES
+    shared_among = ENCODER_SHARED
 
 
 def roberta_network(config: Any) -> NetworkConfig:

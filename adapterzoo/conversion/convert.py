@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from adapterzoo import zoo
 from adapterzoo.conversion.checkpoint import Checkpoint
@@ -109,10 +109,11 @@ def write_flexible_head(checkpoint: Checkpoint, folder: Path, dtype: str | None)
     target = model.head_target(checkpoint.model.static, {})
     if target is None or target[0].head_type not in checkpoint.architecture.heads:
         return
-    head: nn.Module = target[0]
-    sources = checkpoint.fit.sources
+    head: Any = target[0]
+    own, asked = checkpoint.tensors, None if dtype is None else getattr(torch, dtype)
+    values: dict[str, Tensor] = {}
     for name, tensor in head.state_dict().items():
-        parts = sources.get("base.token.weight" if name in head.tied else f"head.{name}")
-        value = torch.zeros(tensor.shape) if parts is None else hf.gather(parts, checkpoint.tensors)
-        head.load_state_dict({name: _cast(value, None if dtype is None else getattr(torch, dtype))}, False, True)
-    model.save_head(folder / "heads" / "default", head.name)
+        parts = checkpoint.fit.sources.get("base.token.weight" if name in head.tied else f"head.{name}")
+        values[name] = _cast(torch.zeros(tensor.shape) if parts is None else hf.gather(parts, own), asked)
+    head.load_state_dict(values, assign=True)
+    model.save_head(folder / "heads" / head.name, head.name)

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from adapterzoo.store import sync, umask
+from adapterzoo.writing import sync, umask
 
 
 def check_target(target: Path, source: str | os.PathLike[str], replace: bool) -> None:
@@ -45,20 +45,19 @@ def whole_folder(target: Path) -> Iterator[Path]:
     """
     place = target.resolve()
     new_parents = [parent for parent in place.parents if not parent.exists()]
-    place.parent.mkdir(parents=True, exist_ok=True)
+    folder: Path | None = None
     try:
+        place.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}.", suffix=".tmp"))
-        try:
-            folder.chmod(0o777 & ~umask())
-            yield folder
-            _sync_tree(folder)
-            _swap(folder, place)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+        folder.chmod(0o777 & ~umask())
+        yield folder
+        _sync_tree(folder)
+        _swap(folder, place)
     except BaseException:
-        with contextlib.suppress(OSError):
-            for parent in new_parents:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        for parent in new_parents:
+            with contextlib.suppress(OSError):  # it was not made, or somebody else has put something there
                 parent.rmdir()
         raise
 
@@ -77,14 +76,12 @@ def _swap(folder: Path, place: Path) -> None:
         sync(place.parent)
         return
     aside = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}.", suffix=".old"))
+    old = aside / place.name
     try:
-        os.rename(place, aside)  # onto an empty directory, which it replaces
+        os.rename(place, old)
         os.rename(folder, place)
-    except BaseException:
+        sync(place.parent)
+    finally:
         if not place.exists():
-            os.rename(aside, place)
-        else:
-            aside.rmdir()
-        raise
-    sync(place.parent)
-    shutil.rmtree(aside)
+            os.rename(old, place)
+        shutil.rmtree(aside, ignore_errors=True)

@@ -10,7 +10,7 @@ from adapterzoo.conversion.checkpoint import Checkpoint, open_checkpoint
 from adapterzoo.conversion.facts import labels, network_sizes, tensor_row, weights
 from adapterzoo.core.registry import NamedModules
 from adapterzoo.formats import adapterhub
-from adapterzoo.pretrained import STATE, kept_folder
+from adapterzoo.pretrained import STATE, kept_folder, kept_names
 from adapterzoo.store import Source, find
 
 
@@ -74,6 +74,7 @@ def kept(checkpoint: Checkpoint, kind: str) -> list[os.PathLike[str]]:
 
     Raises:
         FileNotFoundError: one is not there, though config.json names it.
+        FileError: config.json does not name them as it should.
     """
-    names = (checkpoint.config.extra.get(STATE) or {}).get(kind, ())
+    names = kept_names(checkpoint.config.extra.get(STATE), checkpoint.source)[kind]
     return [kept_folder(checkpoint.source, kind, NamedModules.slug(name)) for name in names]

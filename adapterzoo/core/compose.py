@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Union
 
-from adapterzoo.core.registry import Registry
+from adapterzoo.core.registry import Registry, UnknownName
 
 Child = Union[str, "AdapterCompositionBlock"]
 Setup = Union[None, str, Sequence[Any], "AdapterCompositionBlock"]
@@ -75,8 +75,18 @@ class AdapterCompositionBlock:
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> AdapterCompositionBlock:
-        """The inverse of `to_dict`."""
-        return BLOCKS[data["type"]](*map(_child_from_dict, data["children"]), **data.get("kwargs", {}))
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: it is none of its results.
+        """
+        try:
+            block = BLOCKS[data["type"]]
+            return block(*map(_child_from_dict, data["children"]), **data.get("kwargs", {}))
+        except UnknownName:
+            raise
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise ValueError(f"{data!r} describes no composition") from error
 
 
 def _single(name: str) -> dict[str, Any]:
@@ -103,6 +113,7 @@ class BatchSplit(AdapterCompositionBlock):
         batch_sizes: rows of each child, or one number for all. They must add up to the batch.
 
     Raises:
+        TypeError: the sizes are no number and no list.
         ValueError: not as many sizes as children, or a negative one.
     """
 
@@ -111,6 +122,8 @@ class BatchSplit(AdapterCompositionBlock):
 
     def __init__(self, *children: Child, batch_sizes: int | Sequence[int]) -> None:
         super().__init__(*children)
+        if not isinstance(batch_sizes, (int, Sequence)) or isinstance(batch_sizes, str):
+            raise TypeError(f"batch_sizes is a whole number or a list of them, not {batch_sizes!r}")
         sizes = (batch_sizes,) * len(children) if isinstance(batch_sizes, int) else tuple(batch_sizes)
         if len(sizes) != len(children):
             raise ValueError(f"BatchSplit has {len(children)} children but {len(sizes)} batch_sizes: {list(sizes)}")
@@ -144,12 +157,10 @@ def parse_composition(setup: Setup) -> AdapterCompositionBlock | None:
     Raises:
         TypeError: it is none of these.
     """
-    if isinstance(setup, AdapterCompositionBlock):
+    if setup is None or isinstance(setup, AdapterCompositionBlock):
         return setup
-    if not setup:
-        return None
     if isinstance(setup, str):
-        return Stack(setup)
+        return Stack(setup) if setup else None
     if isinstance(setup, Sequence):
-        return Stack(*setup)
+        return Stack(*setup) if setup else None
     raise TypeError(f"a setup is an adapter's name, a block such as Stack(…), or None, not {setup!r}")

@@ -20,7 +20,8 @@ class Row:
     Attributes:
         theirs: their name, or several whose tensors, joined along dim 0, are our one tensor.
         ours: our name.
-        aliases: other names under which the same tensor may come; read, never written.
+        aliases: other names under which the same tensor may come, too. AdapterHub's files are written with them,
+            checkpoints without.
     """
 
     theirs: str | tuple[str, ...]
@@ -74,6 +75,13 @@ class KeyMap:
             if template in self._ours:
                 return tuple(_fill(part, holes) for part in self._ours[template].parts)
         return None
+
+    def aliases(self, ours: str) -> tuple[str, ...]:
+        """Other names of theirs for our tensor."""
+        for template, holes in _templates(ours):
+            if template in self._ours:
+                return tuple(_fill(alias, holes) for alias in self._ours[template].aliases)
+        return ()
 
 
 def _claim(table: dict[str, V], name: str, value: V) -> None:

@@ -93,18 +93,20 @@ class NamedModules(nn.Module, Generic[M]):
     """Modules by names that users choose; `nn.ModuleDict` refuses "train" and "en.wiki", this does not.
 
     A name is kept as it is where PyTorch allows it, so that parameters read `adapters.mrpc.…`; "." and what makes a
-    path are percent-encoded, and a name that is an attribute of every module gets a "%" in front.
+    path are percent-encoded, and a name that is an attribute of the container gets a "%" in front.
     """
+
+    kind: str = "module"
 
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.kind = kind
 
-    @staticmethod
-    def slug(name: str) -> str:
+    @classmethod
+    def slug(cls, name: str) -> str:
         """The module name under which PyTorch keeps `name`; it may serve as a folder's name, too."""
         safe = "".join(_ENCODED.get(letter, letter) for letter in name)
-        return f"%{safe}" if hasattr(NamedModules, safe) or safe in ("", "kind", "training") else safe
+        return f"%{safe}" if hasattr(cls, safe) or safe[:1] in ("", "_") or safe == "training" else safe
 
     @staticmethod
     def unslug(slug: str) -> str:
@@ -130,10 +132,9 @@ class NamedModules(nn.Module, Generic[M]):
             raise ValueError(f"there is already {article} {self.kind} named {name!r}; overwrite_ok=True replaces it")
 
     def __getitem__(self, name: str) -> M:
-        try:
-            return self._modules[self.slug(name)]  # type: ignore[return-value]
-        except KeyError:
-            raise UnknownName(unknown(f"{self.kind} named", name, self)) from None
+        if name not in self:
+            raise UnknownName(unknown(f"{self.kind} named", name, self))
+        return self._modules[self.slug(name)]  # type: ignore[return-value]
 
     def __setitem__(self, name: str, module: M) -> None:
         self.add_module(self.slug(name), module)

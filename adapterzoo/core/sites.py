@@ -8,7 +8,7 @@ join      attn.join cross.join mlp.join                  h, before the residual 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
@@ -61,10 +61,10 @@ class Cut(NamedTuple):
 class LayoutLike(Protocol):
     """What a unit may ask of a batch's layout (`adapterzoo.nn.layout.Layout`)."""
 
-    groups: tuple[int, ...]
+    rows: int
 
-    def cuts(self, sizes: tuple[int, ...]) -> list[Cut]:
-        """The batch cut into runs of `sizes` rows."""
+    def cuts(self, sizes: tuple[int, ...] | None = None) -> list[Cut]:
+        """The batch cut into runs of `sizes` rows; into the runs that have an adapter each if None."""
 
     def mean(self, tokens: Tensor) -> Tensor:
         """Mean over each row's tokens: (…, d) by token to (B, d)."""
@@ -117,9 +117,15 @@ class KV(NamedTuple):
 
 
 class Final(NamedTuple):
-    """A join's value that already is the block's output: neither residual nor LayerNorm follow (AdapterPlus)."""
+    """A join's value that already is the block's output: neither residual nor LayerNorm follow (AdapterPlus).
+
+    Attributes:
+        value: (…, D) by token.
+        where: (…, 1) by token, True where it is so; None where it is so throughout.
+    """
 
     value: Tensor
+    where: Tensor | None = None
 
 
 Unit = Callable[[Any, Ctx], Any]
@@ -135,6 +141,20 @@ class Run(NamedTuple):
 
 BARE = Run({}, {})
 """The run of a network in which nothing is active."""
+
+
+def existing_layers(what: str, layers: Iterable[int], config: NetworkConfig) -> frozenset[int]:
+    """Numbers of layers, all of which the network has.
+
+    Raises:
+        ValueError: one is none.
+    """
+    given = list(layers)
+    wrong = [layer for layer in given if type(layer) is not int or not 0 <= layer < config.layers]
+    if wrong:
+        names = ", ".join(map(repr, wrong))
+        raise ValueError(f"{what} names {names}, but the network's layers are 0 to {config.layers - 1}")
+    return frozenset(given)
 
 
 def sites_of(config: NetworkConfig) -> list[Site]:

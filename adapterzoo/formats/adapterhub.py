@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,9 +13,8 @@ from adapterzoo.adapter import Adapter
 from adapterzoo.archs.base import Architecture
 from adapterzoo.core.config import NetworkConfig
 from adapterzoo.core.keymap import KeyMap
-from adapterzoo.core.registry import unknown
 from adapterzoo.core.sites import sites_of
-from adapterzoo.methods.base import METHODS, AdapterConfig, config_from_dict
+from adapterzoo.methods.base import AdapterConfig, config_from_dict
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter.safetensors", "pytorch_adapter.bin")
@@ -29,6 +29,7 @@ _OLD_NAMES = {
     "layer_text_task_adapters": "adapters",
     "layer_text_lang_adapters": "adapters",
 }
+_PEER_VERSION = re.compile(r"adapters\.(\d+)\.(\d+)")
 _OLD_ACTIVATIONS = {"gelu": "gelu_new", "gelu_orig": "gelu"}
 
 
@@ -200,33 +201,38 @@ def read_adapter_json(data: Mapping[str, Any], architecture: Architecture, width
         ValueError: it is not AdapterHub's, or for another kind of model; every problem is named.
     """
     if "peft_type" in data:
-        raise ValueError("this is a PEFT adapter, not one of AdapterHub's format")
-    problems = [f"it has no {key!r}" for key in ("config", "name") if not data.get(key)]
+        raise ValueError("this is a PEFT adapter (its config has a peft_type), not one in AdapterHub's format")
+    problems = []
+    for key, kind, what in (("config", Mapping, "fields and values"), ("name", str, "a string")):
+        if not data.get(key):
+            problems.append(f"it has no {key!r}")
+        elif not isinstance(data[key], kind):
+            problems.append(f"its {key} is {data[key]!r}, not {what}")
     for key, ours in (("model_type", architecture.model_type), ("hidden_size", width)):
         if data.get(key) not in (None, ours):
             problems.append(f"its {key} is {data[key]!r}, but the model's is {ours!r}")
-    config = data.get("config")
-    if isinstance(config, Mapping):
-        architecture_name = config.get("architecture") or "bottleneck"
-        if architecture_name not in METHODS:
-            problems.append(unknown("adapter method", architecture_name, METHODS))
-    elif config:
-        problems.append(f"its config is {config!r}, not fields and values")
-    if problems:
+    fields, config = data.get("config"), None
+    if isinstance(fields, Mapping) and fields:
+        try:
+            config = config_from_dict(_updated(dict(fields), data.get("version")))
+        except ValueError as error:
+            problems.append(str(error))
+    if problems or config is None:
         raise ValueError("the adapter's config does not fit: " + "; ".join(problems))
-    return AdapterFile(data["name"], config_from_dict(_updated(dict(data["config"]), data.get("version"))))
+    return AdapterFile(data["name"], config)
 
 
 def _updated(config: dict[str, Any], version: Any) -> dict[str, Any]:
     """A config of an older version in today's terms."""
-    if version is None and config.get("non_linearity") in _OLD_ACTIVATIONS:
-        config["non_linearity"] = _OLD_ACTIVATIONS[config["non_linearity"]]
+    old = config.get("non_linearity")
+    if version is None and isinstance(old, str):
+        config["non_linearity"] = _OLD_ACTIVATIONS.get(old, old)
     nested = config.pop("invertible_adapter", None)
     if isinstance(nested, Mapping):
         config["inv_adapter"] = nested.get("block_type")
         config["inv_adapter_reduction_factor"] = nested.get("reduction_factor")
-    if isinstance(version, str) and version.startswith("adapters.") and config.get("architecture") == "lora":
-        major, minor = (int(part) for part in version.removeprefix("adapters.").split(".")[:2])
-        if (major, minor) < (1, 1) and config.get("r") != config.get("alpha"):
+    if config.get("architecture") == "lora" and "r" in config:
+        written_by = _PEER_VERSION.match(version) if isinstance(version, str) else None
+        if written_by and (int(written_by[1]), int(written_by[2])) < (1, 1):
             config["alpha"] = config["r"]  # these versions ignored alpha when they scaled
     return config

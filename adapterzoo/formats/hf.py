@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from adapterzoo.archs.base import Architecture, StaticHead
-from adapterzoo.store import FileError, Shards, Source, find, read_json, read_tensors, require
+from adapterzoo.core.fields import fits
+from adapterzoo.store import FileError, Shards, Source, contents, find, read_json, read_tensors, require
 
 WEIGHTS = (
     "model.safetensors",
@@ -36,17 +38,14 @@ def open_checkpoint(source: Source, allow_pickle: bool = False, revision: str | 
         if not name.endswith(".json"):
             return read_tensors(path, allow_pickle)
         where = read_json(path).get("weight_map")
-        if not isinstance(where, dict) or not where:
+        if not where or not fits(where, Mapping[str, str]):
             raise FileError(f"{path} has no weight_map that names each tensor's file")
-        files = {
-            shard: read_tensors(require(source, Path(shard).name, revision), allow_pickle)
-            for shard in sorted(set(where.values()))
-        }
+        outside = sorted({shard for shard in where.values() if Path(shard).name != shard or shard == ".."})
+        if outside:
+            raise FileError(f"{path} names files outside of its own directory: {', '.join(outside)}")
+        files = {shard: read_tensors(require(source, shard, revision), allow_pickle) for shard in set(where.values())}
         return Shards(where, files)
-    there = sorted(entry.name for entry in Path(source).iterdir()) if Path(source).is_dir() else []
-    raise FileNotFoundError(
-        f"{str(source)!r} has no weights: none of {', '.join(WEIGHTS)}; it has {', '.join(there) or 'no files'}"
-    )
+    raise FileNotFoundError(f"{os.fspath(source)!r} has no weights: none of {', '.join(WEIGHTS)}; {contents(source)}")
 
 
 @dataclass

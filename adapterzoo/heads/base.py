@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
+from adapterzoo.core.labels import by_number, label_names
 from adapterzoo.core.registry import Registry
 from adapterzoo.nn.activations import activation
 from adapterzoo.nn.transformer import Transformer
@@ -25,6 +26,10 @@ class HeadHost(Protocol):
     @property
     def base(self) -> Transformer:
         """The network."""
+
+    @property
+    def head_types(self) -> Mapping[str, type[PredictionHead]]:
+        """The heads that it may have, by type."""
 
 
 class Activation(nn.Module):
@@ -109,7 +114,12 @@ class PredictionHead(nn.Sequential):
     def id2label(self) -> dict[int, str] | None:
         """Names of the labels by number; None where there are none."""
         label2id = self.config.get("label2id")
-        return None if label2id is None else {number: name for name, number in label2id.items()}
+        return None if label2id is None else label_names(by_number(label2id))
+
+    @property
+    def reads_pooler(self) -> bool:
+        """Whether `cls_output` is the pooler's output, in place of the classification token's hidden state."""
+        return bool(self.config.get("use_pooler"))
 
     @property
     def tied(self) -> set[str]:
@@ -147,8 +157,7 @@ def labels_config(num_labels: int, id2label: Mapping[Any, str] | None) -> dict[s
     Raises:
         ValueError: there are not as many names as labels.
     """
-    names = {int(number): name for number, name in (id2label or {}).items()}
-    if names and sorted(names) != list(range(num_labels)):
-        raise ValueError(f"id2label must name the labels 0 to {num_labels - 1}; it names {sorted(names)}")
-    names = names or {number: f"LABEL_{number}" for number in range(num_labels)}
+    names = label_names(id2label or {number: f"LABEL_{number}" for number in range(num_labels)})
+    if len(names) != num_labels:
+        raise ValueError(f"there are {num_labels} labels, but id2label names {len(names)}")
     return {"num_labels": num_labels, "label2id": {name: number for number, name in names.items()}}

@@ -34,7 +34,8 @@ class ClassificationHead(PredictionHead):
         use_pooler: read the pooler's output in place of the first token.
         bias: whether the last layer has one.
         dropout_prob: the model's if None.
-        problem_type: "regression" for the squared error with several labels.
+        problem_type: "regression" for the squared error with several labels, "single_label_classification" for the
+            cross-entropy with one.
     """
 
     head_type = "classification"
@@ -68,7 +69,8 @@ class ClassificationHead(PredictionHead):
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The loss for (B, C) logits."""
-        if self.config["num_labels"] == 1 or self.config.get("problem_type") == "regression":
+        usual = "regression" if self.config["num_labels"] == 1 else None
+        if self.config.get("problem_type", usual) == "regression":
             return squared_error(logits, labels)
         if labels.is_floating_point():
             return binary_cross_entropy(logits, labels)

@@ -74,7 +74,10 @@ class Features:
         if self.encoder is None:
             return self.layout.first(self.last.hidden)
         if self.cls_at is None:
-            raise ValueError("the head reads the last <eos> of each row, but there are rows of input_ids without one")
+            raise ValueError(
+                "the head reads the decoder where input_ids have their last <eos>, but there are rows of input_ids "
+                "without one, or the decoder's input is of another length"
+            )
         return self.layout.at(self.last.hidden, self.cls_at)
 
     @cached_property

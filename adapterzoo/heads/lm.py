@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adapterzoo.core.outputs import CausalLMOutput, MaskedLMOutput, ModelOutput, Seq2SeqLMOutput
-from adapterzoo.heads.base import HEADS, Activation, HeadHost, PredictionHead, head_dropout, initialise
+from adapterzoo.heads.base import HEADS, Activation, HeadHost, PredictionHead, initialise
 from adapterzoo.heads.features import Features
 from adapterzoo.heads.loss import cross_entropy, without_padding
 
@@ -27,7 +27,6 @@ class LMHead(PredictionHead):
         layer_norm: whether a LayerNorm follows the activation.
         bias: whether the last layer has one.
         shift_labels: whether a token is scored against the label of the next.
-        dropout_prob: kept for files.
     """
 
     reads_cls = False
@@ -44,7 +43,6 @@ class LMHead(PredictionHead):
         layer_norm: bool = False,
         bias: bool = False,
         shift_labels: bool = False,
-        dropout_prob: float | None = None,
     ) -> None:
         super().__init__(head_name)
         self.config = {
@@ -58,7 +56,6 @@ class LMHead(PredictionHead):
             "shift_labels": shift_labels,
             "label2id": None,
         }
-        self.dropout = head_dropout({"dropout_prob": dropout_prob or 0.0}, model.config)
         self.build(model)
 
     def build(self, model: HeadHost) -> None:
@@ -113,7 +110,7 @@ class LMHead(PredictionHead):
             mask: (B, T), True at tokens: padding is neither predicted nor does it predict.
         """
         labels = without_padding(labels, mask)
-        if self.config["shift_labels"]:
+        if self.config["shift_labels"] and labels.shape == logits.shape[:-1]:  # if not, the loss says so
             before = None if mask is None else mask[:, :-1]
             logits, labels = logits[:, :-1], without_padding(labels[:, 1:], before)
         return cross_entropy(logits, labels)
@@ -194,8 +191,8 @@ class CausalLMHead(LMHead):
             layer_norm,
             bias,
             shift_labels,
-            dropout_prob,
         )
+        self.config["dropout_prob"] = dropout_prob  # kept for files; nothing is dropped
 
 
 @HEADS.register("seq2seq_lm")
@@ -205,6 +202,22 @@ class Seq2SeqLMHead(LMHead):
     head_type = "seq2seq_lm"
     labels_are_inputs = True
     final_logits_bias: Tensor
+
+    def __init__(
+        self,
+        model: HeadHost,
+        head_name: str,
+        vocab_size: int | None = None,
+        layers: int = 1,
+        activation_function: str | None = None,
+        layer_norm: bool = False,
+        bias: bool = False,
+        shift_labels: bool = False,
+    ) -> None:
+        super().__init__(
+            model, head_name, vocab_size, None, layers, activation_function, layer_norm, bias, shift_labels
+        )
+        del self.config["embedding_size"]  # AdapterHub's files have none here
 
     def build(self, model: HeadHost) -> None:
         """As the others, and the bias."""

@@ -27,9 +27,14 @@ class NextSentenceHead(PredictionHead):
 
     def __init__(self, model: HeadHost, head_name: str) -> None:
         super().__init__(head_name)
-        self.config = {"head_type": self.head_type, "use_pooler": True, "label2id": None}
+        self.config = {"head_type": self.head_type, "label2id": None}
         self.seq_relationship = nn.Linear(model.base.config.width, 2)
         initialise(self, model.base.config.init_std)
+
+    @property
+    def reads_pooler(self) -> bool:
+        """Always."""
+        return True
 
     def forward(  # type: ignore[override]
         self,
@@ -56,9 +61,13 @@ class PretrainingHead(BertStyleMaskedLMHead):
     def build(self, model: HeadHost) -> None:
         """As a masked language model's head, with `seq_relationship` on the pooler's output."""
         super().build(model)
-        self.config["use_pooler"] = True
         self.seq_relationship = nn.Linear(model.base.config.width, 2)
         initialise(self.seq_relationship, model.base.config.init_std)
+
+    @property
+    def reads_pooler(self) -> bool:
+        """Always."""
+        return True
 
     def forward(  # type: ignore[override]
         self,

@@ -122,8 +122,10 @@ class QuestionAnsweringHead(TokenHead):
 
 def _position_loss(logits: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
     """Cross-entropy over positions; those beyond the row are passed over, those below 0 count as 0, as in HF."""
+    if positions.shape not in ((len(logits),), (len(logits), 1)):
+        raise ValueError(f"positions have shape {tuple(positions.shape)}, but must have {(len(logits),)}")
     positions, last = positions.reshape(-1).clamp(min=0), logits.size(1) - 1
     outside = positions > last
-    if mask is not None and len(mask) == len(positions):
+    if mask is not None:
         outside = outside | ~mask.gather(1, positions.clamp(max=last)[:, None]).squeeze(1)
     return cross_entropy(logits, positions.masked_fill(outside, IGNORED))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -68,5 +69,8 @@ class Layer(nn.Module):
         h = F.dropout(h, self.dropout, self.training)
         unit = units.get(name)
         joined = h if unit is None else unit(h, Ctx(batch.layout, batch.run.once, residual=x, norm=norm))
-        out: Tensor = joined.value if isinstance(joined, Final) else norm(x + joined)
-        return out
+        if not isinstance(joined, Final):
+            return norm(x + joined)  # type: ignore[no-any-return]
+        if joined.where is None:
+            return joined.value
+        return torch.where(joined.where, joined.value, norm(x + joined.value))

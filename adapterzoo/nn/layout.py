@@ -26,7 +26,7 @@ class Layout:
     def __init__(self, rows: int, length: int, mask: Tensor | None, packed: bool, groups: tuple[int, ...] = ()) -> None:
         self.rows, self.length, self.mask, self.groups = rows, length, mask, groups
         self.index = mask.flatten().nonzero().squeeze(1) if packed and mask is not None else None
-        self._cuts: dict[tuple[int, ...], list[Cut]] = {}
+        self._cuts: dict[tuple[int, ...] | None, list[Cut]] = {}
 
     @staticmethod
     def of(rows: int, length: int, mask: Tensor | None, pack: bool, groups: tuple[int, ...] = ()) -> Layout:
@@ -52,7 +52,7 @@ class Layout:
         if self.index is None:
             return tokens
         grid = tokens.new_zeros(self.rows * self.length, *tokens.shape[1:])
-        return grid.index_copy(0, self.index, tokens).view(self.rows, self.length, *tokens.shape[1:])
+        return grid.index_copy_(0, self.index, tokens).view(self.rows, self.length, *tokens.shape[1:])
 
     def first(self, tokens: Tensor) -> Tensor:
         """Each row's first token: (B, …)."""
@@ -85,28 +85,34 @@ class Layout:
             return rows[:, None]
         return rows.index_select(0, torch.div(self.index, self.length, rounding_mode="floor"))
 
-    def cuts(self, sizes: tuple[int, ...]) -> list[Cut]:
-        """The batch cut into runs of `sizes` rows.
+    def cuts(self, sizes: tuple[int, ...] | None = None) -> list[Cut]:
+        """The batch cut into runs of `sizes` rows; into its groups if None.
+
+        Made once: the first call reads the rows' lengths, which compiled code cannot do.
 
         Raises:
             ValueError: the sizes do not add up to the batch.
         """
         if sizes not in self._cuts:
-            if sum(sizes) != self.rows:
-                raise ValueError(
-                    f"batch sizes {list(sizes)} add up to {sum(sizes)}, but the batch has {self.rows} rows"
-                )
-            self._cuts[sizes] = self._cut(sizes)
+            self._cuts[sizes] = self._cut(self.groups if sizes is None else sizes)
         return self._cuts[sizes]
 
     def _cut(self, sizes: tuple[int, ...]) -> list[Cut]:
+        if sum(sizes) != self.rows:
+            raise ValueError(f"batch sizes {list(sizes)} add up to {sum(sizes)}, but the batch has {self.rows} rows")
         lengths = [0] * self.rows if self.index is None or self.mask is None else self.mask.sum(1).tolist()
         cuts, row, token = [], 0, 0
         for size in sizes:
             rows = slice(row, row + size)
             count = sum(lengths[rows])
             tokens = rows if self.index is None else slice(token, token + count)
-            mask = None if self.mask is None else self.mask[rows]
-            cuts.append(Cut(rows, tokens, Layout(size, self.length, mask, self.packed)))
+            cuts.append(Cut(rows, tokens, self._part(rows, tokens)))
             row, token = row + size, token + count
         return cuts
+
+    def _part(self, rows: slice, tokens: slice) -> Layout:
+        """The layout of some rows."""
+        part = Layout(rows.stop - rows.start, self.length, None if self.mask is None else self.mask[rows], False)
+        if self.index is not None:
+            part.index = self.index[tokens] - rows.start * self.length
+        return part

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer as Backend  # type: ignore[import-untyped]
-from tokenizers.decoders import ByteLevel as ByteLevelDecoder  # type: ignore[import-untyped]
+from tokenizers import Tokenizer as Backend
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.decoders import WordPiece as WordPieceDecoder
-from tokenizers.models import BPE, WordPiece  # type: ignore[import-untyped]
-from tokenizers.normalizers import BertNormalizer  # type: ignore[import-untyped]
-from tokenizers.pre_tokenizers import BertPreTokenizer, ByteLevel  # type: ignore[import-untyped]
-from tokenizers.processors import RobertaProcessing, TemplateProcessing  # type: ignore[import-untyped]
+from tokenizers.models import BPE, WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer, ByteLevel
+from tokenizers.processors import RobertaProcessing, TemplateProcessing
 
+from adapterzoo import store
 from adapterzoo.tokenization import files
 from adapterzoo.tokenization.settings import BERT_DEFAULTS, ROBERTA_DEFAULTS, apply
 from adapterzoo.tokenization.tokens import add_listed, content_of, usual_specials
@@ -21,7 +22,7 @@ from adapterzoo.tokenization.tokens import add_listed, content_of, usual_special
 Opened = tuple[Any, dict[str, Any]]  # a `tokenizers.Tokenizer` and its settings
 
 
-def open_backend(source: files.Source, revision: str | None, overrides: Mapping[str, Any]) -> Opened:
+def open_backend(source: store.Source, revision: str | None, overrides: Mapping[str, Any]) -> Opened:
     """Read a tokenizer's files.
 
     Args:
@@ -38,7 +39,7 @@ def open_backend(source: files.Source, revision: str | None, overrides: Mapping[
     """
 
     def find(name: str) -> Path | None:
-        return files.resolve_file(source, name, revision)
+        return store.find(source, name, revision)
 
     given = _read_settings(find(files.CONFIG), find(files.SPECIALS), overrides)
     if path := find(files.TOKENIZER):

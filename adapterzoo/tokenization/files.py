@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import uuid
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
-
+from adapterzoo import store
 from adapterzoo.core.registry import listing
-
-Source = str | os.PathLike[str]
+from adapterzoo.store import Source
 
 TOKENIZER = "tokenizer.json"
 WORDPIECE = "vocab.txt"
@@ -23,39 +16,6 @@ BPE_MERGES = "merges.txt"
 CONFIG = "tokenizer_config.json"
 SPECIALS = "special_tokens_map.json"
 ADDED = "added_tokens.json"
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-
-
-def resolve_file(source: Source, name: str, revision: str | None = None) -> Path | None:
-    """Where the file `name` of `source` is on this machine; downloads it first where `source` is a Hub id.
-
-    A directory is never looked up on the Hub. Offline (`HF_HUB_OFFLINE=1`) the Hub's cache answers.
-
-    Args:
-        source: a directory or a Hub id.
-        name: the file's name.
-        revision: branch, tag or commit on the Hub.
-
-    Returns:
-        The path, or None where `source` has no such file.
-
-    Raises:
-        FileNotFoundError: `source` is neither a directory nor a repository that can be reached.
-    """
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        return folder / name if (folder / name).is_file() else None
-    if folder.is_file():
-        raise FileNotFoundError(f"{source} is a file; give the directory that it is in")
-    if not isinstance(source, str) or not _HUB_ID.fullmatch(source):
-        raise FileNotFoundError(f"there is no directory {source}")
-    try:
-        return Path(hf_hub_download(source, name, revision=revision))
-    except EntryNotFoundError:  # also what a file is that is not in the cache, when offline
-        return None
-    except (HfHubHTTPError, HFValidationError) as err:
-        raise FileNotFoundError(f"there is no directory {source}, nor does the Hub give it: {err}") from err
 
 
 def missing(source: Source) -> FileNotFoundError:
@@ -87,18 +47,9 @@ def read_json(path: Path | None) -> dict[str, Any]:
     """The object in a JSON file; an empty one where there is no file.
 
     Raises:
-        ValueError: the file is cut short or otherwise no JSON object.
+        FileError: the file is cut short or otherwise no JSON object.
     """
-    if path is None:
-        return {}
-    text = read_text(path)
-    try:
-        value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as err:
-        raise ValueError(f"{path} is not valid JSON (cut short?): {err}") from err
-    if not isinstance(value, dict):
-        raise ValueError(f"{path} should hold a JSON object, not a {type(value).__name__}")
-    return value
+    return {} if path is None else store.read_json(path)
 
 
 def read_vocab(path: Path) -> dict[str, int]:
@@ -125,25 +76,7 @@ def write_all(folder: Source, config: dict[str, Any], specials: dict[str, Any], 
     """
     target = Path(folder).expanduser()
     target.mkdir(parents=True, exist_ok=True)
-    write_json(target / CONFIG, config)
-    write_json(target / SPECIALS, specials)
-    write_text(target / TOKENIZER, text)  # last: with it there, the tokenizer is whole
+    store.write_json(target / CONFIG, config)
+    store.write_json(target / SPECIALS, specials)
+    store.write_text(target / TOKENIZER, text)  # last: with it there, the tokenizer is whole
     return tuple(str(target / name) for name in (CONFIG, SPECIALS, TOKENIZER))
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write `value` as readable JSON, as `write_text` does."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file such that a reader finds the old one or the new one, whole, whatever happens meanwhile."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with part.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

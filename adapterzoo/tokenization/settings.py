@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tokenizers.models import WordPiece  # type: ignore[import-untyped]
-from tokenizers.normalizers import BertNormalizer  # type: ignore[import-untyped]
-from tokenizers.pre_tokenizers import ByteLevel  # type: ignore[import-untyped]
-from tokenizers.processors import RobertaProcessing  # type: ignore[import-untyped]
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.processors import RobertaProcessing
 
 from adapterzoo.tokenization.tokens import MORE_SPECIALS, SPECIAL_NAMES, TOKEN_FIELDS
 

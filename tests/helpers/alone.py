@@ -31,13 +31,11 @@ def names_by_row(setup: Child, rows: int) -> list[Names]:
         return [names for child, size in parts for names in names_by_row(child, size)]
     assert isinstance(setup, Stack), f"no rule says what {setup!r} means for a row"
     by_child = [names_by_row(child, rows) for child in setup.children]
-    return [tuple(name for names in parts for name in names) for parts in zip(*by_child, strict=True)] or [
-        ()
-    ] * rows
+    return [tuple(name for names in parts for name in names) for parts in zip(*by_child, strict=True)] or [()] * rows
 
 
 class Alone:
-    """Single rows of a batch, without padding, under single stacks; each is run once.
+    """Single rows of a batch, without padding, under single stacks; each is run once. All in doubles.
 
     Args:
         model: the model.
@@ -46,7 +44,8 @@ class Alone:
     """
 
     def __init__(self, model: Any, batch: Batch, **call: Any) -> None:
-        self.model, self.batch, self.call = model, batch, call
+        self.model, self.call = model.double(), call
+        self.batch = {name: t.double() if t.is_floating_point() else t for name, t in batch.items()}
         self._known: dict[tuple[Names, int], Any] = {}
 
     def output(self, names: Names, row: int) -> Any:
@@ -82,7 +81,7 @@ def _attention(batch: Tensor, row: int, like: Tensor) -> Tensor:
     seen = whole.flatten(0, 2).any(0).nonzero().squeeze(1)
     first = int(seen[0])
     cut = whole.narrow(3, first, like.size(3))
-    torch.testing.assert_close(cut.sum(), whole.sum())
+    assert_close(cut.sum(), whole.sum(), "attention outside of the row")
     return cut
 
 

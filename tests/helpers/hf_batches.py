@@ -50,7 +50,9 @@ def _tags(ids: Tensor, mask: Tensor, config: Any) -> dict[str, Tensor]:
 
 
 def _words(ids: Tensor, mask: Tensor, config: Any) -> dict[str, Tensor]:
-    passed_over = ~mask | (torch.rand(ids.shape) < 0.3)
+    # Transformers has the padding on a row's left predict its first token, ours nothing: no label there.
+    after_padding = ~torch.nn.functional.pad(mask[:, :-1], (1, 0))
+    passed_over = ~mask | after_padding | (torch.rand(ids.shape) < 0.3)
     return {"labels": torch.randint(FIRST, config.vocab_size, ids.shape).masked_fill(passed_over, -100)}
 
 

@@ -91,5 +91,20 @@ def _prefixed(what: str) -> Callable[[str], str]:
     return lambda text: f"{what}: {text}"
 
 
+def same_weights(case: Case, ours: Any, theirs: Any) -> None:
+    """Assert that each tensor has transformers' bits and dtype."""
+    buffers = dict(theirs.named_buffers())
+    for name, parameter, parts in matched(case, ours, theirs):
+        _same_bits(name, parameter, torch.cat([*parts]))
+    for name, buffer in ours.named_buffers():
+        (theirs_name,) = hf.foreign_names(case.architecture, case.static, name)
+        _same_bits(name, buffer, buffers[theirs_name])
+
+
+def _same_bits(name: str, ours: Tensor, theirs: Tensor) -> None:
+    assert ours.dtype == theirs.dtype, name
+    assert torch.equal(ours, theirs), name
+
+
 def _gradient(parameter: Tensor) -> Tensor:
     return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

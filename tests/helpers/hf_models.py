@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import pytest
@@ -113,3 +115,12 @@ def pair(case: Case, folder: Path, **changes: Any) -> tuple[Any, Any]:
     ours, report = case.ours.from_pretrained(folder, output_loading_info=True)
     assert not report.missing_keys and not report.unexpected_keys, report
     return theirs, ours
+
+
+@cache
+def kept_pair(case: Case, **changes: Any) -> tuple[Any, Any]:
+    """The same two models for every test that only runs them; a test's random numbers stay what they were."""
+    # The file is gone while its memory is mapped: where that cannot be, it is left behind.
+    with torch.random.fork_rng(), TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        torch.manual_seed(1)
+        return pair(case, Path(folder), **changes)

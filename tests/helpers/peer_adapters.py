@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from adapterzoo import zoo
 from adapterzoo.archs import Architecture
 from tests.helpers.hf_batches import batch
 from tests.helpers.hf_models import Case, peer, small_config
+from tests.helpers.tiny import randomise
 
 CLOSE = 1e-5
 """What the package promises: so far apart may numbers be, relative to the largest."""
@@ -70,16 +70,8 @@ def real_positions(inputs: dict[str, Tensor]) -> Tensor | None:
     return None if mask is None else mask.bool()
 
 
-def randomise(parameters: Iterable[tuple[str, nn.Parameter]]) -> None:
-    """Make weights and biases normal with deviation 0.3, and scales (LayerNorms' and adapters') spread around 1."""
-    with torch.no_grad():
-        for name, parameter in parameters:
-            scale = parameter.dim() == 1 and name.endswith(("weight", "scaling"))
-            parameter.normal_(float(scale), 0.3)
-
-
 def peer_parameters(model: Any, name: str) -> dict[str, nn.Parameter]:
-    """Return the parameters of the peer's adapter by the names in its files, each parameter once."""
+    """Return the parameters of the peer's adapter by the names in its files, without the copies of prefixes."""
     kinds = ("adapters", "prefix_tunings", "prefix_gates", "loras", "shared_parameters")
     return {
         key: value
@@ -94,15 +86,9 @@ def is_prefix_copy(key: str) -> bool:
 
 
 def add_random(theirs: Any, name: str, config: Any) -> None:
-    """Give the peer's model an adapter with random weights."""
+    """Give the peer's model an adapter with random weights; not so large that float32 has no five digits left."""
     theirs.add_adapter(name, config=config)
-    randomise(peer_parameters(theirs, name).items())
-
-
-def add_random_ours(ours: Any, name: str, config: Any) -> None:
-    """Give our model an adapter with random weights."""
-    ours.add_adapter(name, config)
-    randomise(ours.adapters[name].named_parameters())
+    randomise(nn.ParameterList(peer_parameters(theirs, name).values()), std=0.1)
 
 
 def hand_over(theirs: Any, ours: Any, name: str, directory: Path) -> None:
@@ -130,3 +116,10 @@ def distance(ours: Tensor, theirs: Tensor, where: Tensor | None = None) -> float
         ours, theirs = ours[where], theirs[where]
     assert ours.shape == theirs.shape
     return float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1))
+
+
+def off(theirs: Tensor, law: Tensor, where: Tensor | None = None) -> None:
+    """Assert that the peer breaks a law by more than any rounding does, and print by how much (`pytest -rP`)."""
+    apart = distance(theirs, law, where)
+    print(f"the peer is off by {apart:.2g}")
+    assert apart > 100 * CLOSE

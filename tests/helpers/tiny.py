@@ -56,7 +56,7 @@ def tiny_model(architecture: str, suffix: str = "AdapterModel", **changes: Any) 
 
 
 def decoders() -> dict[str, dict[str, Any]]:
-    """Every kind of decoder: an architecture's name, or one with "-decoder" or "-cross", and what its config is asked for.
+    """Every kind of decoder: an architecture's name, or one with "-decoder" or "-cross"; and what its config says.
 
     Encoder-decoders are decoders already; a lone stack becomes one by `is_decoder`.
     """

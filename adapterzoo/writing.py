@@ -1,0 +1,143 @@
+"""Files that appear whole or not at all; several of them together, or none."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from pathlib import Path
+
+
+class Pending:
+    """Files that are written, under other names, and wait to take their places.
+
+    Attributes:
+        files: each file's present place, and the one that it shall have.
+        folders: the folders that were made for them.
+    """
+
+    def __init__(self) -> None:
+        self.files: list[tuple[Path, Path]] = []
+        self.folders: list[Path] = []
+
+    def add(self, path: Path, write: Callable[[str], object]) -> None:
+        """Write a file beside its place, and wait until it is on the disk."""
+        self._make(path.parent)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+        self.files.append((Path(temporary), path))
+        write(temporary)
+        sync(temporary)
+        os.chmod(temporary, 0o666 & ~umask())
+
+    def _make(self, folder: Path) -> None:
+        for parent in (*reversed(folder.parents), folder):
+            if not parent.exists():
+                parent.mkdir(exist_ok=True)
+                self.folders.append(parent)
+            elif not parent.is_dir():
+                raise FileExistsError(f"{parent} is a file, not a directory")
+
+    def place(self) -> None:
+        """Give all files their places. If one cannot have it, those that did are taken back."""
+        kept: list[tuple[Path, Path, Path | None]] = []
+        try:
+            for temporary, path in self.files:
+                kept.append((temporary, path, _second_name(path, temporary.with_suffix(".old"))))
+                os.replace(temporary, path)
+            for folder in {path.parent for _, path in self.files}:
+                sync(folder)
+        except BaseException:
+            for temporary, path, old in reversed(kept):
+                _take_back(temporary, path, old)
+            raise
+        for _, _, old in kept:
+            if old is not None:
+                old.unlink()
+
+    def drop(self) -> None:
+        """Leave nothing behind."""
+        for temporary, _ in self.files:
+            temporary.unlink(missing_ok=True)
+        for folder in reversed(self.folders):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _second_name(path: Path, name: Path) -> Path | None:
+    """Another name for the file that has a place now; None where there is none."""
+    if not os.path.lexists(path):
+        return None
+    try:
+        os.link(path, name, follow_symlinks=False)
+    except OSError:  # a file system without hard links
+        shutil.copy2(path, name, follow_symlinks=False)
+    return name
+
+
+def _take_back(temporary: Path, path: Path, old: Path | None) -> None:
+    placed = not temporary.exists()
+    if placed and old is not None:
+        os.replace(old, path)
+    elif placed:
+        path.unlink()
+    elif old is not None:
+        old.unlink()
+
+
+_PENDING: ContextVar[Pending | None] = ContextVar("pending", default=None)
+
+
+@contextlib.contextmanager
+def together() -> Iterator[Pending]:
+    """Files written within take their places when all are on the disk. Whatever goes wrong, all is as it was.
+
+    Blocks may be nested; the outermost counts.
+    """
+    outer = _PENDING.get()
+    if outer is not None:
+        yield outer
+        return
+    pending = Pending()
+    token = _PENDING.set(pending)
+    try:
+        yield pending
+        pending.place()
+    except BaseException:
+        pending.drop()
+        raise
+    finally:
+        _PENDING.reset(token)
+
+
+def write_whole(path: Path, write: Callable[[str], object]) -> None:
+    """Write a file, whole or not at all.
+
+    Args:
+        path: its place. Folders that are not there are made.
+        write: writes it to the path that it is given.
+
+    Raises:
+        FileExistsError: the folder is a file.
+    """
+    with together() as pending:
+        pending.add(path, write)
+
+
+def umask() -> int:
+    """What the process masks out of the permissions of new files."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def sync(path: str | os.PathLike[str]) -> None:
+    """Wait until a file, or a directory's list of files, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""The demo of adapterzoo: `python -m examples.demo`."""

@@ -1,0 +1,123 @@
+"""The converter's commands, run in this process, and small checkpoints in all the shapes in which they come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from tests.helpers.hf_models import Case, cases, peer
+from weights_conversion.cli import main
+
+PICKLE = "--allow-pickle"
+
+
+class Done(NamedTuple):
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Done]
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """A function that runs a command and returns its exit code and what it printed."""
+
+    def run(*words: object) -> Done:
+        capsys.readouterr()
+        try:
+            code = main([str(word) for word in words])
+        except SystemExit as stop:  # argparse's way
+            code = int(stop.code or 0)
+        return Done(code, *capsys.readouterr())
+
+    return run
+
+
+def convert(source: Path, target: Path, *flags: str) -> Path:
+    """Convert quietly, which must go well."""
+    assert main(["convert", str(source), str(target), PICKLE, "-q", *flags]) == 0
+    return target
+
+
+def facts(command: Command, source: Path, *flags: str) -> dict[str, Any]:
+    """What `inspect --json` tells."""
+    done = command("inspect", source, PICKLE, "--json", *flags)
+    assert (done.code, done.err) == (0, "")
+    told: dict[str, Any] = json.loads(done.out)
+    return told
+
+
+def first(head_type: str | None) -> Case:
+    """The first class with such a head."""
+    return cases(head_type)[0]
+
+
+def saved(folder: Path, head_type: str | None = "classification", safe: bool = True, **changes: Any) -> Any:
+    """Save a small random model of transformers' in a folder, and return it."""
+    model = peer(first(head_type), **changes)
+    model.save_pretrained(folder, safe_serialization=safe)
+    return model
+
+
+def tensors_in(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a folder's model.safetensors."""
+    return safetensors.torch.load_file(folder / "model.safetensors")
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Change the tensors of a folder's checkpoint; it is a PyTorch file afterwards."""
+    tensors = change(tensors_in(folder))
+    (folder / "model.safetensors").unlink()
+    torch.save(tensors, folder / "pytorch_model.bin")
+    return tensors
+
+
+def edit_config(folder: Path, drop: tuple[str, ...] = (), **changes: Any) -> None:
+    """Change a folder's config.json."""
+    path = folder / "config.json"
+    content = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({key: value for key, value in content.items() if key not in drop}))
+
+
+def same_tensors(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
+    """Assert that two checkpoints hold the same names with the same dtypes and bits."""
+    assert sorted(first) == sorted(second)
+    other = [name for name in first if first[name].dtype != second[name].dtype or not first[name].equal(second[name])]
+    assert not other, f"other bits in {other}"
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Everything under a folder: each file's bytes, and None for folders; hidden ones, too."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+LISTS = ("unused", "without_place", "unexpected")
+"""What a report tells of tensors that it does not map."""
+
+
+def accounted(told: dict[str, Any]) -> list[str]:
+    """Every foreign name that a report tells, in any of its lists."""
+    return sorted([row["theirs"] for row in told["tensors"]] + [name for key in LISTS for name in told.get(key, ())])
+
+
+def same_as_said(told: dict[str, Any], theirs: dict[str, Tensor], ours: dict[str, Tensor]) -> None:
+    """Assert that each tensor is the part of ours that the report says, and that all of ours are there."""
+    for row in told["tensors"]:
+        whole, there = ours[row["ours"]], theirs[row["theirs"]]
+        assert torch.equal(whole.chunk(row["parts"])[row["part"]] if whole.dim() else whole, there), row
+        assert (row["shape"], f"torch.{row['dtype']}") == (list(there.shape), str(there.dtype))
+    assert {row["ours"] for row in told["tensors"]} == set(ours)

@@ -1,0 +1,96 @@
+"""Flexible heads with random weights, and labels for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tests.helpers.batches import Batch, random_ids
+from tests.helpers.tiny import randomise
+
+CHOICES = 2
+LABELS = 3
+
+
+def head_types(model: Any) -> list[str]:
+    """The types of flexible heads that a model may have."""
+    return list(model.head_types)
+
+
+def add_head(model: Any, kind: str, name: str, **settings: Any) -> None:
+    """Add a head of a type, all its weights random but for those that belong to the network."""
+    if kind in _LABELLED:
+        settings = {"num_labels": LABELS, **settings}
+    config = {"head_type": kind, **settings}
+    network = {name: tensor.clone() for name, tensor in model.base.state_dict().items()}
+    model.add_prediction_head_from_config(name, config)
+    randomise(model.heads[name])
+    model.base.load_state_dict(network)
+
+
+def questions(batch: Batch) -> Batch:
+    """The rows of a batch as choices of half as many questions: (B, T) to (B / 2, 2, T)."""
+    return {name: tensor.unflatten(0, (-1, CHOICES)) for name, tensor in batch.items()}
+
+
+def _of_rows(model: Any, ids: Tensor) -> Batch:
+    return {"labels": torch.randint(LABELS, ids.shape[:1])}
+
+
+def _of_tokens(model: Any, ids: Tensor) -> Batch:
+    return {"labels": torch.randint(LABELS, ids.shape)}
+
+
+def _yes_or_no(model: Any, ids: Tensor) -> Batch:
+    return {"labels": torch.randint(2, (len(ids), LABELS)).float()}
+
+
+def _words(model: Any, ids: Tensor) -> Batch:
+    return {"labels": random_ids(model, *ids.shape)}
+
+
+def _choices(model: Any, ids: Tensor) -> Batch:
+    return {"labels": torch.randint(CHOICES, ids.shape[:1])}
+
+
+def _spans(model: Any, ids: Tensor) -> Batch:
+    """Starts and ends that lie in the first two tokens: every row has these."""
+    return {name: torch.randint(2, ids.shape[:1]) for name in ("start_positions", "end_positions")}
+
+
+def _follows(model: Any, ids: Tensor) -> Batch:
+    return {"labels": torch.randint(2, ids.shape[:1])}
+
+
+def _pretraining(model: Any, ids: Tensor) -> Batch:
+    return {**_words(model, ids), "next_sentence_label": torch.randint(2, ids.shape[:1])}
+
+
+_LABELS: dict[str, Callable[[Any, Tensor], Batch]] = {
+    "classification": _of_rows,
+    "multilabel_classification": _yes_or_no,
+    "multiple_choice": _choices,
+    "tagging": _of_tokens,
+    "question_answering": _spans,
+    "masked_lm": _words,
+    "causal_lm": _words,
+    "seq2seq_lm": _words,
+    "next_sentence": _follows,
+    "pretraining": _pretraining,
+}
+_LABELLED = ("classification", "multilabel_classification", "tagging")
+
+
+def labels_for(model: Any, kind: str, batch: Batch) -> Batch:
+    """Random labels for a head of that type; those of padding are not to be scored.
+
+    A new type of head needs a line in the table above.
+    """
+    ids, mask = batch["input_ids"], batch.get("attention_mask")
+    labels = _LABELS[kind](model, ids)
+    if mask is not None and labels.get("labels", ids).shape == ids.shape and "labels" in labels:
+        labels["labels"] = labels["labels"].masked_fill(mask == 0, -100)
+    return labels

@@ -1,0 +1,1 @@
+"""Parity with transformers: the same checkpoint, the same batch, the same numbers."""

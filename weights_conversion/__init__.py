@@ -1,0 +1,1 @@
+"""Command line: what checkpoints and adapters hold, and conversion between their formats."""
