@@ -49,13 +49,19 @@ class Fit:
         return sorted(self.unexpected + parts)
 
 
-def fit(model: Any, target: tuple[nn.Module, StaticHead] | None, tensors: Mapping[str, Tensor]) -> Fit:
+def fit(
+    model: Any,
+    target: tuple[nn.Module, StaticHead] | None,
+    tensors: Mapping[str, Tensor],
+    ignore_mismatched_sizes: bool = False,
+) -> Fit:
     """Compare a checkpoint with a model.
 
     Args:
         model: the model; it may lie on the meta device.
         target: its head, and the table of the head's foreign names; None where there is none.
         tensors: the checkpoint; only names and shapes are looked at.
+        ignore_mismatched_sizes: whether a head's tensors of other shapes are left out, not a problem.
     """
     head, table = (None, None) if target is None else target
     placed = hf.place(tensors, model.architecture, table)
@@ -63,13 +69,20 @@ def fit(model: Any, target: tuple[nn.Module, StaticHead] | None, tensors: Mappin
     wanted = {name: tensor for name, tensor in _state(model.base, head).items() if name not in tied}
     found = Fit(wanted, unexpected=placed.unexpected, unused=placed.unused)
     for name, parts in placed.sources.items():
-        if name in wanted:
+        if (
+            name in wanted
+            and ignore_mismatched_sizes
+            and name.startswith("head.")
+            and _misshapen(found, name, parts, tensors)
+        ):
+            found.homeless[name] = parts
+        elif name in wanted:
             _check(found, name, parts, tensors)
         elif name in tied:  # the same tensor as one of the network's
             found.unused += [part for part in parts if part]
         else:
             found.homeless[name] = parts
-    found.missing = [name for name in wanted if name not in placed.sources]
+    found.missing = [name for name in wanted if name not in placed.sources or name in found.homeless]
     found.problems += _missing_base(found)
     return found
 
@@ -92,14 +105,23 @@ def _check(found: Fit, name: str, parts: list[str | None], tensors: Mapping[str,
     if len(there) < len(parts):
         found.problems.append(f"only part of {name} is there: {listing(there)}")
         return
-    whole = tuple(found.wanted[name].shape)
-    needed = (whole[0] // len(parts), *whole[1:]) if whole else whole
-    wrong = [part for part in there if tuple(tensors[part].shape) != needed]
+    needed, wrong = _part_shape(found, name, parts), _misshapen(found, name, parts, tensors)
     found.problems += [
         f"{part}: shape {shape_text(tensors[part].shape)}, but the model needs {shape_text(needed)}" for part in wrong
     ]
     if not wrong:
         found.sources[name] = there
+
+
+def _part_shape(found: Fit, name: str, parts: list[str | None]) -> tuple[int, ...]:
+    whole = tuple(found.wanted[name].shape)
+    return (whole[0] // len(parts), *whole[1:]) if whole else whole
+
+
+def _misshapen(found: Fit, name: str, parts: list[str | None], tensors: Mapping[str, Tensor]) -> list[str]:
+    """The parts that are there with a shape other than that of ours."""
+    needed = _part_shape(found, name, parts)
+    return [part for part in parts if part is not None and tuple(tensors[part].shape) != needed]
 
 
 def shape_text(shape: tuple[int, ...]) -> str:

@@ -1,290 +1,31 @@
-"""The model that users hold: a network, its adapters, and what HF's models can do."""
+"""The model that users hold, run: from HF's arguments to HF's outputs, with adapters, and heads in subclasses."""
 
 from __future__ import annotations
 
-import copy
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from adapterzoo import adapting, pretrained
-from adapterzoo.archs.base import Architecture, StaticHead
-from adapterzoo.archs.config import ModelConfig
+from adapterzoo.adapted_model import AdaptedModel
 from adapterzoo.context import Scope, current_scope
-from adapterzoo.core.compose import AdapterCompositionBlock, Setup
-from adapterzoo.core.config import NetworkConfig
 from adapterzoo.encode import encode
-from adapterzoo.heads.base import HEADS, PredictionHead
+from adapterzoo.heads.base import PredictionHead
 from adapterzoo.heads.features import Features
 from adapterzoo.heads.run import check_arguments
 from adapterzoo.input_checks import checked
 from adapterzoo.inputs import Inputs
-from adapterzoo.nn.transformer import Transformer
 from adapterzoo.plan import Plan
-from adapterzoo.pool import AdapterPool
 from adapterzoo.rows import in_order, restore
-from adapterzoo.store import Source
-
-Self = TypeVar("Self", bound="Model")
 
 
-class Model(nn.Module):
+class Model(AdaptedModel):
     """A network with adapters and no head. `BertModel` and its like are this with an architecture.
 
-    Args:
-        config: the architecture's config.
-        add_pooling_layer: whether to have the pooler, in architectures that have one.
-        initialise: whether to give the weights random values; without, they lie on the meta device until loaded.
-
-    Attributes:
-        base: the network.
-        adapters: the adapters by name.
-        padding_free: whether batches leave padding out (the normal way).
+    See AdaptedModel for making, loading, saving and adapting it.
     """
-
-    architecture: ClassVar[Architecture]
-    static: ClassVar[StaticHead | None] = None
-
-    def __init__(self, config: ModelConfig, add_pooling_layer: bool = True, initialise: bool = True) -> None:
-        super().__init__()
-        if not isinstance(config, self.architecture.config):
-            kind = self.architecture.config.__name__
-            raise TypeError(f"{type(self).__name__} needs a {kind}, not {type(config).__name__}")
-        config.check()
-        self.config = copy.copy(config)  # the caller's is not ours to change: labels, adapters
-        with torch.device("meta"):
-            self.base = Transformer(self._numbers(add_pooling_layer))
-        self.adapters = AdapterPool()
-        self.config.adapters = self.adapters
-        self.padding_free = True
-        if initialise:
-            pretrained.initialise_all(self.base)
-
-    def _numbers(self, pooler: bool) -> NetworkConfig:
-        numbers, static = self.architecture.network(self.config), self.static
-        if static is not None:
-            pooler = static.pooler
-            numbers = replace(numbers, encoder=None) if static.decoder_only else numbers
-        return replace(numbers, pooler=numbers.pooler and pooler)
-
-    # ------------------------------------------------------------------------------------------ making and keeping
-
-    @classmethod
-    def from_config(cls: type[Self], config: ModelConfig, **options: Any) -> Self:
-        """A model with random weights."""
-        return cls(config, **options)
-
-    @classmethod
-    def from_pretrained(
-        cls: type[Self],
-        source: Source,
-        *,
-        config: ModelConfig | None = None,
-        revision: str | None = None,
-        allow_pickle: bool = False,
-        dtype: torch.dtype | str | None = None,
-        output_loading_info: bool = False,
-        **changes: Any,
-    ) -> Any:
-        """A model with the weights of a checkpoint, and with the adapters and heads that `save_pretrained` wrote.
-
-        Args:
-            source: a directory, or a repository's id on the Hub. A directory never touches the network.
-            config: the config, in place of the checkpoint's.
-            revision: branch, tag or commit on the Hub.
-            allow_pickle: whether PyTorch's own files may be read, too (tensors only; no code is run).
-            dtype: dtype of the weights: float32 if None, the checkpoint's own if "auto".
-            output_loading_info: whether to return the report of missing and unexpected tensors, too.
-            changes: fields of the config to set, or options of the class.
-
-        Raises:
-            FileNotFoundError: there is no such checkpoint.
-            ValueError: the checkpoint does not fit; every problem is named.
-        """
-        model, report = pretrained.load(cls, source, config, revision, allow_pickle, dtype, changes)
-        return (model, report) if output_loading_info else model
-
-    def save_pretrained(self, directory: Source) -> None:
-        """Write config.json and model.safetensors as HF does, adapters and heads in folders of their own."""
-        pretrained.save(self, directory)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network's weights lie."""
-        return self.base.token.weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The network's dtype."""
-        return self.base.token.weight.dtype
-
-    def num_parameters(self, only_trainable: bool = False) -> int:
-        """How many parameters there are, those that are shared counted once."""
-        return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """The token embedding."""
-        return self.base.token
-
-    # ------------------------------------------------------------------------------------------ adapters
-
-    @property
-    def adapters_config(self) -> AdapterPool:
-        """The adapters' configs: `model.adapters_config.get("mrpc")`, `"mrpc" in model.adapters_config`."""
-        return self.adapters
-
-    def has_adapters(self) -> bool:
-        """Whether there are any."""
-        return len(self.adapters) > 0
-
-    def add_adapter(
-        self, adapter_name: str, config: Any = None, overwrite_ok: bool = False, set_active: bool = False
-    ) -> None:
-        """Add an adapter. It is not active until you say so.
-
-        Args:
-            adapter_name: any name.
-            config: a preset's name ("lora", "seq_bn", "prefix_tuning", …), a string such as "lora[r=16]", a config,
-                a dict or the path of a JSON file; "seq_bn" if None.
-            overwrite_ok: whether to replace an adapter of that name.
-            set_active: whether to activate it.
-
-        Raises:
-            ValueError: the name is taken, or the config is none. Nothing is changed then.
-        """
-        self.adapters.add(adapter_name, config, self.base, overwrite_ok)
-        if set_active:
-            self.set_active_adapters(adapter_name)
-
-    def delete_adapter(self, adapter_name: str) -> None:
-        """Delete an adapter; a setup in which it is active ends.
-
-        Raises:
-            UnknownName: there is none of that name.
-        """
-        self.adapters.remove(adapter_name)
-
-    def set_active_adapters(self, adapter_setup: Setup, skip_layers: Sequence[int] | None = None) -> None:
-        """Make a setup the active one.
-
-        Args:
-            adapter_setup: a name, a block such as Stack("en", "mrpc"), or None for the bare model.
-            skip_layers: layers in which nothing acts (AdapterDrop).
-
-        Raises:
-            UnknownName: an adapter does not exist.
-        """
-        self.adapters.activate(adapter_setup, self.base, skip_layers)
-
-    @property
-    def active_adapters(self) -> AdapterCompositionBlock | None:
-        """The active setup, always as a block."""
-        return self.adapters.active
-
-    @active_adapters.setter
-    def active_adapters(self, adapter_setup: Setup) -> None:
-        self.set_active_adapters(adapter_setup)
-
-    def freeze_model(self, freeze: bool = True) -> None:
-        """Freeze or unfreeze the network's weights."""
-        self.base.requires_grad_(not freeze)
-
-    def train_adapter(self, adapter_setup: Setup) -> None:
-        """Prepare training of adapters: freeze everything else but heads, activate the setup, switch to train mode.
-
-        Raises:
-            UnknownName: an adapter does not exist.
-        """
-        adapting.prepare_training(self, adapter_setup)
-
-    def save_adapter(self, save_directory: Source, adapter_name: str, with_head: bool = True) -> None:
-        """Write an adapter in AdapterHub's format, and beside it the head of its name, where there is one.
-
-        Raises:
-            UnknownName: there is no such adapter.
-        """
-        adapting.save_adapter(self, save_directory, adapter_name, with_head)
-
-    def load_adapter(
-        self,
-        adapter_name_or_path: Source,
-        *,
-        load_as: str | None = None,
-        with_head: bool = True,
-        version: str | None = None,
-        leave_out: Sequence[int] = (),
-        set_active: bool = False,
-        allow_pickle: bool = True,
-        overwrite_ok: bool = True,
-    ) -> str:
-        """Load an adapter in AdapterHub's format, and the head beside it.
-
-        Args:
-            adapter_name_or_path: a directory, or a repository's id on the Hub.
-            load_as: the name to give it; its own if None.
-            with_head: whether to load the head, too.
-            version: branch, tag or commit on the Hub.
-            leave_out: layers to leave without (AdapterDrop).
-            set_active: whether to activate it.
-            allow_pickle: whether PyTorch's own files, which most published adapters are, may be read (tensors only).
-            overwrite_ok: whether it may replace an adapter of that name.
-
-        Returns:
-            The adapter's name.
-
-        Raises:
-            FileNotFoundError: there is no such adapter.
-            ValueError: it does not fit; every problem is named, and nothing is changed.
-        """
-        return adapting.load_adapter(
-            self,
-            adapter_name_or_path,
-            load_as=load_as,
-            with_head=with_head,
-            version=version,
-            leave_out=tuple(leave_out),
-            set_active=set_active,
-            allow_pickle=allow_pickle,
-            overwrite_ok=overwrite_ok,
-        )
-
-    def adapter_summary(self, as_dict: bool = False) -> Any:
-        """A table of the adapters: method, parameters, whether active and trained; or the same as a list of dicts."""
-        return adapting.summary(self, as_dict)
-
-    # ------------------------------------------------------------------------------------------ heads: none here
-
-    def heads_of(self) -> dict[str, nn.Module]:
-        """The heads by name."""
-        return {}
-
-    @property
-    def head_types(self) -> dict[str, type[PredictionHead]]:
-        """The heads that the architecture may have, by type."""
-        return {kind: HEADS[kind] for kind in self.architecture.head_types}
-
-    def head_target(
-        self, checkpoint: StaticHead | None, options: dict[str, Any]
-    ) -> tuple[nn.Module, StaticHead] | None:
-        """The head that a checkpoint's head tensors go to, and whose table names them."""
-        if options:
-            raise TypeError(f"{type(self).__name__} takes no {', '.join(options)}")
-        return None
-
-    def write_head(self, directory: Source, name: str) -> None:
-        """Write the head that belongs to an adapter."""
-
-    def head_reader(
-        self, directory: Source, name: str, allow_pickle: bool, revision: str | None
-    ) -> Callable[[], None] | None:
-        """What puts the head beside an adapter in place."""
-        return None
-
-    # ------------------------------------------------------------------------------------------ running
 
     def forward(
         self,

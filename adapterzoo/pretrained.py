@@ -93,6 +93,7 @@ def load(
     revision: str | None,
     allow_pickle: bool,
     dtype: torch.dtype | str | None,
+    ignore_mismatched_sizes: bool,
     options: dict[str, Any],
 ) -> tuple[Any, LoadReport]:
     """See `Model.from_pretrained`."""
@@ -106,9 +107,11 @@ def load(
     model = cls(config, initialise=False, **pooling)
     checkpoint = cls.architecture.static((config.architectures or [None])[0])
     target = model.head_target(checkpoint, own)
-    found = fit(model, target, tensors)
+    found = fit(model, target, tensors, ignore_mismatched_sizes)
     report = _fill(model, target[0] if target else None, found, tensors, _dtype(dtype, tensors, found))
     _restore_folders(model, source, revision, allow_pickle)
+    if not Path(source).is_dir():  # a path of this machine would mean nothing in the files that name the model
+        model.config.extra["_name_or_path"] = str(source)
     model.eval()
     return model, report
 

@@ -21,8 +21,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 hypothesis.settings.register_profile("adapterzoo", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("adapterzoo")
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    torch.set_num_threads(1)  # the workers share the cores
+torch.set_num_threads(1)  # the workers share the cores, and tiny models gain nothing from a second thread
 
 
 @pytest.fixture(autouse=True)

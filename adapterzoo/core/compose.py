@@ -28,6 +28,9 @@ class AdapterCompositionBlock:
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("compositions are values: make a new one instead of changing this one")
 
+    def __reduce__(self) -> tuple[Any, ...]:  # how copies and pickles are made, which would set attributes
+        return _made, (type(self), self.children, self.options())
+
     def options(self) -> dict[str, Any]:
         """What distinguishes two blocks of one kind with the same children."""
         return {}
@@ -87,6 +90,12 @@ class AdapterCompositionBlock:
             raise
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise ValueError(f"{data!r} describes no composition") from error
+
+
+def _made(
+    kind: type[AdapterCompositionBlock], children: tuple[Child, ...], options: dict[str, Any]
+) -> AdapterCompositionBlock:
+    return kind(*children, **options)
 
 
 def _single(name: str) -> dict[str, Any]:

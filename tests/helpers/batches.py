@@ -10,8 +10,8 @@ from torch import Tensor
 Batch = dict[str, Tensor]
 
 _BY_MASK = {
-    "attention_mask": ("input_ids", "token_type_ids"),
-    "decoder_attention_mask": ("decoder_input_ids",),
+    "attention_mask": ("input_ids", "token_type_ids", "inputs_embeds", "position_ids"),
+    "decoder_attention_mask": ("decoder_input_ids", "decoder_inputs_embeds"),
     "encoder_attention_mask": ("encoder_hidden_states",),
 }
 """Which inputs a mask says the lengths of."""
