@@ -1,4 +1,4 @@
-"""An adapter's files that are not there, are none, are for another model or do not fit: all is told, nothing is loaded."""
+"""An adapter's files that are not there, are none or do not fit: all that is wrong is told, and nothing is loaded."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def test_a_file_is_no_directory(model, src):
 
 def test_a_directory_without_config_or_weights_is_told(model, src):
     (src / WEIGHTS).unlink()
-    refused(model, src, FileNotFoundError, "has no adapter's tensors: neither adapter.safetensors nor pytorch_adapter.bin")
+    refused(
+        model, src, FileNotFoundError, "has no adapter's tensors: neither adapter.safetensors nor pytorch_adapter.bin"
+    )
     (src / CONFIG).unlink()
     refused(model, src, FileNotFoundError, "has no adapter_config.json; it has no files")
 
@@ -132,7 +134,11 @@ def test_every_tensor_that_is_missing_or_misshaped_or_too_many_is_named(architec
     other = tiny_model(architecture)
     add_random(other, kind)
     other.save_adapter(tmp_path, kind)
-    keys = [key for key in keys_of(tmp_path / WEIGHTS) if ".adapter_down.0." not in key or not CONFIGS[kind].get("ln_before")]
+    keys = [
+        key
+        for key in keys_of(tmp_path / WEIGHTS)
+        if ".adapter_down.0." not in key or not CONFIGS[kind].get("ln_before")
+    ]
     lost, wrong = keys[: len(keys) // 2], keys[len(keys) // 2 :]
 
     def spoil(tensors):

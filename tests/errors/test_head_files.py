@@ -60,7 +60,12 @@ def test_an_adapter_beside_a_broken_head_loads_without_it(model, src):
 
 def test_a_head_without_config_or_weights_is_told(model, src):
     (src / WEIGHTS).unlink()
-    refused(model, src, FileNotFoundError, "has no head's tensors: neither model_head.safetensors nor pytorch_model_head.bin")
+    refused(
+        model,
+        src,
+        FileNotFoundError,
+        "has no head's tensors: neither model_head.safetensors nor pytorch_model_head.bin",
+    )
     (src / CONFIG).unlink()
     with refuses(FileNotFoundError, "has no head_config.json; it has adapter.safetensors", model=model, folder=src):
         model.load_head(src)
@@ -167,7 +172,9 @@ def test_every_tensor_of_a_fixed_head_that_does_not_fit_is_named(fixed):
 def test_a_fixed_head_needs_a_name_to_be_flexible(fixed):
     model, folder = fixed
     flexible = furnished(model.architecture.model_type)
-    with refuses(ValueError, f"the head of {type(model).__name__} has no name; give it one", model=flexible, folder=folder):
+    with refuses(
+        ValueError, f"the head of {type(model).__name__} has no name; give it one", model=flexible, folder=folder
+    ):
         flexible.load_head(folder)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import random
 
@@ -18,13 +19,13 @@ from tests.helpers.tiny import NAMES, class_named
 
 
 class Bomb:
-    """Writes a file when it is unpickled."""
+    """Makes a directory when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
 
     def __reduce__(self):
-        return (open, (str(self.path), "w"))
+        return (os.mkdir, (str(self.path),))
 
 
 class Command:

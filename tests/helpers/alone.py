@@ -72,17 +72,12 @@ class Alone:
 
 
 def _attention(batch: Tensor, row: int, like: Tensor) -> Tensor:
-    """A row's attention probabilities (1, H, T, P + S): prefixes stand at the left, the longest one's width wide.
+    """A row's attention probabilities (1, H, T, S), prefixes among S: the columns in which there is anything.
 
-    A row with fewer prefix positions than another has zeros before its own; these, and what it gives padding, must be
-    zero, or something would be lost by the cut.
+    In a batch there are columns for other rows' prefixes and for padding, too. What a row gives these must be zero.
     """
     whole = batch[row : row + 1, :, : like.size(2)]
-    seen = whole.flatten(0, 2).any(0).nonzero().squeeze(1)
-    first = int(seen[0])
-    cut = whole.narrow(3, first, like.size(3))
-    assert_close(cut.sum(), whole.sum(), "attention outside of the row")
-    return cut
+    return whole[..., whole.flatten(0, 2).any(0)]
 
 
 def by_name(names: Sequence[str | None]) -> list[Names]:

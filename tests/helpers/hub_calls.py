@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from typing import Any
 
 from adapterzoo import AutoAdapterModel, AutoConfig
@@ -36,4 +37,5 @@ def outcome(call: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    time.sleep = lambda seconds: None  # what the Hub's library does between its tries
     print(json.dumps([outcome(call) for call in json.loads(sys.argv[1])]))

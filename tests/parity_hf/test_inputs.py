@@ -103,6 +103,17 @@ def test_what_the_config_asks_for_is_returned(case: Case) -> None:
     same(models, inputs_for(case, models[0].config, "none"), None)
 
 
+@each([case for case in CASES if not case.alone and case.head_type == "classification"])
+@pytest.mark.parametrize("padding", ["right", "none"])
+def test_a_row_is_classified_by_its_last_end(case: Case, padding: str) -> None:
+    models = kept_pair(case)
+    call = batch(models[0].config, padding)
+    call["input_ids"][:, 0] = models[0].config.eos_token_id
+    if padding == "right":
+        call = {name: value[[0, 1, 3]] for name, value in call.items()}  # the other row has room for one
+    same(models, call, None, encoder_mask=call.get("attention_mask"))
+
+
 def decoder_call(config: Any, padding: str) -> dict[str, Tensor]:
     """An encoder's batch, and a decoder's of another length."""
     said = batch(config, padding, length=7)
