@@ -54,10 +54,7 @@ class AdapterModel(Model):
             TypeError: it is no head.
             ValueError: the name is taken, or its labels are none.
         """
-        if not isinstance(head, PredictionHead):
-            raise TypeError(f"a head is a PredictionHead, not {head!r}")
-        self.heads.check_new(head.name, overwrite_ok)
-        head.id2label()  # for the error
+        self._check_head(head, overwrite_ok)
         like = self.base.token.weight
         if not like.is_meta:
             head.to(device=like.device, dtype=like.dtype)
@@ -65,6 +62,12 @@ class AdapterModel(Model):
         self.heads[head.name] = head.train(self.training)
         if set_active:
             self.active_head = head.name
+
+    def _check_head(self, head: PredictionHead, overwrite_ok: bool) -> None:
+        if not isinstance(head, PredictionHead):
+            raise TypeError(f"a head is a PredictionHead, not {head!r}")
+        self.heads.check_new(head.name, overwrite_ok)
+        head.id2label()  # for the error
 
     def add_prediction_head_from_config(
         self, head_name: str, config: Mapping[str, Any], overwrite_ok: bool = False, set_active: bool = True
@@ -313,6 +316,7 @@ class AdapterModel(Model):
             return None
         file = head_files.read_head(directory, allow_pickle, revision)
         head = head_files.flexible_head(self, file, name)
+        self._check_head(head, overwrite_ok=True)  # before the adapter is put in place, not after
         return lambda: self.add_prediction_head(head, overwrite_ok=True, set_active=False)
 
     def head_target(

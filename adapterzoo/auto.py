@@ -51,8 +51,11 @@ class AutoBase:
         """The model class for a config.
 
         Raises:
+            TypeError: it is no config.
             ValueError: the architecture has no such class.
         """
+        if not isinstance(config, ModelConfig):
+            raise TypeError(f"{cls.__name__} needs a config such as BertConfig(…), not {config!r}")
         name = ARCHITECTURES[config.model_type].name
         for suffix in cls.suffixes:
             if name + suffix in zoo.CLASSES:

@@ -120,11 +120,9 @@ class ModelConfig:
         """A field's type: its default's, but for those that may be None."""
         if name in OPTIONAL:
             return OPTIONAL[name]
-        return (
-            int | None
-            if name.endswith("_token_id") and name != "pad_token_id"
-            else type(self.defaults.get(name, COMMON.get(name)))
-        )
+        if name.endswith("_token_id") and name != "pad_token_id":
+            return int | None
+        return type({**COMMON, **self.defaults}[name])
 
     def _at_odds(self) -> Iterator[str]:
         """What is wrong with values that are right by themselves."""

@@ -49,6 +49,7 @@ def _values(text: str, inside: str) -> dict[str, Any]:
         try:
             values[keyword.arg] = ast.literal_eval(keyword.value)
         except (ValueError, TypeError):
-            why = f"has a value of {keyword.arg} that is no number, list or quoted string"
-            raise _unread(text, why) from None
+            raise ValueError(
+                f"config string {text!r}: the value of {keyword.arg} is no number, list or quoted string"
+            ) from None
     return values

@@ -5,11 +5,20 @@ from __future__ import annotations
 import pytest
 import torch
 
+import adapterzoo.auto
+from adapterzoo import zoo
 from adapterzoo.archs import ARCHITECTURES
+from adapterzoo.auto import AutoBase
 from adapterzoo.heads import PredictionHead
 from tests.helpers.batches import batch_for
 from tests.helpers.refusing import refuses
-from tests.helpers.tiny import NAMES, class_named, tiny_model
+from tests.helpers.tiny import NAMES, class_named, tiny_config, tiny_model
+
+
+def has(architecture: str, suffix: str) -> bool:
+    """Whether an architecture has a class."""
+    return ARCHITECTURES[architecture].name + suffix in zoo.CLASSES
+
 
 LABELS = torch.tensor([0, 1, 0, 1])
 
@@ -122,3 +131,29 @@ def test_an_option_of_another_class_is_told(architecture, tmp_path):
         class_named(architecture, "Model").from_pretrained(tmp_path, convert_head=True)
     with refuses(TypeError, "add_pooling_layer", folder=tmp_path):
         class_named(architecture, "AdapterModel").from_pretrained(tmp_path, add_pooling_layer=False)
+
+
+AUTO = [kind for kind in vars(adapterzoo.auto).values() if isinstance(kind, type) and issubclass(kind, AutoBase)]
+LACKING = [
+    (auto, name)
+    for auto in AUTO
+    if auto.suffixes
+    for name in NAMES
+    if not any(has(name, suffix) for suffix in auto.suffixes)
+]
+
+
+@pytest.mark.parametrize(("auto", "architecture"), LACKING, ids=str)
+def test_a_class_that_an_architecture_has_not_is_told_with_those_it_has(auto, architecture):
+    name = ARCHITECTURES[architecture].name
+    with refuses(ValueError, f"no {auto.__name__} for {architecture}, that is class", "; there are", f"{name}Model"):
+        auto.from_config(tiny_config(architecture))
+
+
+@pytest.mark.parametrize("auto", AUTO)
+def test_an_auto_class_makes_models_of_configs_alone_and_is_none_itself(auto):
+    for config in ({"model_type": "bert"}, "bert", None):
+        with refuses(TypeError, f"{auto.__name__} needs a config such as BertConfig(…), not"):
+            auto.from_config(config)
+    with refuses(TypeError, f"make a model with {auto.__name__}.from_pretrained(…) or .from_config(…)"):
+        auto()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -77,7 +78,11 @@ def test_a_directory_without_config_is_told_with_what_it_has(architecture, src):
         (b"model_type: bert", "config.json is not JSON: "),
         (b"\xff\xfe{}", "config.json is not JSON: "),
         (b"[" * 100_000, "config.json is not JSON: "),
-        (b'{"vocab_size": ' + b"9" * 5000 + b"}", "config.json is not JSON: "),
+        pytest.param(
+            b'{"vocab_size": ' + b"9" * 5000 + b"}",
+            "config.json is not JSON: ",
+            marks=pytest.mark.skipif(not hasattr(sys, "set_int_max_str_digits"), reason="this Python reads any number"),
+        ),
         (b'[{"model_type": "bert"}]', "config.json should hold a JSON object, not list"),
         (b'"bert"', "config.json should hold a JSON object, not str"),
         (b"null", "config.json should hold a JSON object, not NoneType"),

@@ -10,6 +10,7 @@ import torch
 from adapterzoo import FileError
 from adapterzoo.archs import ARCHITECTURES
 from adapterzoo.formats import adapterhub
+from adapterzoo.heads import PredictionHead
 from tests.errors.conftest import furnished
 from tests.helpers.adapting import add_random
 from tests.helpers.refusing import refuses
@@ -102,6 +103,21 @@ WRONG = [
 def test_a_wrong_entry_of_the_config_is_told(model, src, changes, said):
     edit_json(src / CONFIG, **changes)
     refused(model, src, ValueError, said)
+
+
+class Odd(PredictionHead):
+    """A custom head whose labels have gaps."""
+
+    def __init__(self, model, head_name, id2label=None):
+        super().__init__(head_name)
+        self.config = {"label2id": {"yes": 0, "no": 5}}
+
+
+def test_a_custom_head_that_cannot_be_added_keeps_the_adapter_out_too(model, src):
+    model.register_custom_head("odd", Odd)
+    edit_json(src / CONFIG, config={"head_type": "odd"})
+    edit_tensors(src / WEIGHTS, lambda tensors: {})
+    refused(model, src, ValueError, "without gaps, not [0, 5]")
 
 
 @pytest.mark.parametrize("kind", BROKEN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +13,7 @@ from adapterzoo import AdapterSetup, BatchSplit, Stack
 from adapterzoo.context import current_scope
 from tests.helpers.adapting import add_all
 from tests.helpers.batches import batch_for
-from tests.helpers.comparing import assert_same
+from tests.helpers.comparing import assert_close, assert_same
 from tests.helpers.heads import add_head
 from tests.helpers.tiny import NAMES, tiny_model
 
@@ -42,13 +43,20 @@ def run(model, batch, name):
 def test_every_thread_has_its_own_setup(architecture):
     model, batch = make(architecture)
     expected = {name: run(model, batch, name) for name in SETUPS}
+    logits = [output.logits for output in expected.values()]
+    assert all((a - b).abs().max() > 0.01 for a, b in itertools.combinations(logits, 2)), "two setups look alike"
     model.adapters._plans.clear()  # so that the threads also compile their plans at the same time
     start = threading.Barrier(len(SETUPS))
 
     def repeat(name):
-        for _ in range(ROUNDS):
-            start.wait(timeout=30)
-            assert_same(run(model, batch, name), expected[name])
+        try:
+            for _ in range(ROUNDS):
+                start.wait(timeout=60)
+                # Not bit for bit: a thread's first products may be cut among more cores, which adds in another order.
+                assert_close(run(model, batch, name).logits, expected[name].logits, name)
+        except AssertionError:
+            start.abort()  # the others need not wait for the one that failed
+            raise
         return name
 
     with ThreadPoolExecutor(len(SETUPS)) as pool:
