@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 from adapterzoo import zoo
 from adapterzoo.archs import ARCHITECTURES, ModelConfig
@@ -43,7 +43,7 @@ class AutoBase:
 
     suffixes: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self) -> NoReturn:
+    def __init__(self) -> None:
         raise TypeError(f"make a model with {type(self).__name__}.from_pretrained(…) or .from_config(…)")
 
     @classmethod
