@@ -34,11 +34,11 @@ def encode(
         keep_attention: whether to keep attention probabilities.
     """
     choices, flat = inputs.choices, inputs.flat()
-    groups = tuple(size * choices for size in groups)
     run, stacks = plan.start(), model.base.config.stacks()
 
     def forward(stack: str, given: StackInput, memory: Memory | None = None) -> StackOutput:
         for layout in [given.layout] if memory is None else [given.layout, memory.layout]:
+            layout.choices = choices
             plan.cut(layout)
         output: StackOutput = model.base(stack, given, run, memory, keep_hidden, keep_attention)
         return output

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from torch import Tensor
@@ -135,7 +136,8 @@ class Features:
         at = None if self.cls_at is None else self.cls_at[cut.rows]
         encoder = self.encoder
         if encoder is not None:
-            sizes = (cut.rows.start, cut.rows.stop - cut.rows.start, encoder.layout.rows - cut.rows.stop)
+            ends = (0, cut.rows.start, cut.rows.stop, encoder.layout.rows)
+            sizes = tuple((after - before) // self.choices for before, after in pairwise(ends))
             encoder = _rows(encoder, encoder.layout.cuts(sizes)[1])
         return replace(self, last=_rows(self.last, cut), encoder=encoder, cls_at=at)
 

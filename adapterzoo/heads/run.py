@@ -107,12 +107,11 @@ def run_by_rows(
     Raises:
         ValueError: the sizes do not add up to the batch, or labels have other rows.
     """
-    choices = features.choices
     for name, value in labels.items():
         if isinstance(value, Tensor) and value.dim() and value.size(0) != len(numbers):
             raise ValueError(f"{name} has {value.size(0)} rows, but the batch has {len(numbers)}")
     outputs, rows, losses, first = [], [], [], 0
-    for head, size, cut in zip(heads, sizes, features.layout.cuts(tuple(n * choices for n in sizes)), strict=True):
+    for head, size, cut in zip(heads, sizes, features.layout.cuts(sizes), strict=True):
         own = slice(first, first + size)
         first += size
         if size == 0:

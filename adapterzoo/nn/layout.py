@@ -21,11 +21,15 @@ class Layout:
         mask: (B, T), True at tokens, or None where there is no padding.
         packed: whether tensors by token leave padding out.
         groups: sizes of the runs of rows that have an adapter each (`adapter_names`).
+
+    Attributes:
+        choices: how many consecutive rows are the choices of one question. Whoever cuts counts questions.
     """
 
     def __init__(self, rows: int, length: int, mask: Tensor | None, packed: bool, groups: tuple[int, ...] = ()) -> None:
         self.rows, self.length, self.mask, self.groups = rows, length, mask, groups
         self.index = mask.flatten().nonzero().squeeze(1) if packed and mask is not None else None
+        self.choices = 1
         self._cuts: dict[tuple[int, ...] | None, list[Cut]] = {}
 
     @staticmethod
@@ -86,7 +90,7 @@ class Layout:
         return rows.index_select(0, torch.div(self.index, self.length, rounding_mode="floor"))
 
     def cuts(self, sizes: tuple[int, ...] | None = None) -> list[Cut]:
-        """The batch cut into runs of `sizes` rows; into its groups if None.
+        """The batch cut into runs of `sizes` rows (questions, where there are choices); into its groups if None.
 
         Made once: the first call reads the rows' lengths, which compiled code cannot do.
 
@@ -98,11 +102,12 @@ class Layout:
         return self._cuts[sizes]
 
     def _cut(self, sizes: tuple[int, ...]) -> list[Cut]:
-        if sum(sizes) != self.rows:
-            raise ValueError(f"batch sizes {list(sizes)} add up to {sum(sizes)}, but the batch has {self.rows} rows")
+        whole = self.rows // self.choices
+        if sum(sizes) != whole:
+            raise ValueError(f"batch sizes {list(sizes)} add up to {sum(sizes)}, but the batch has {whole} rows")
         lengths = [0] * self.rows if self.index is None or self.mask is None else self.mask.sum(1).tolist()
         cuts, row, token = [], 0, 0
-        for size in sizes:
+        for size in (size * self.choices for size in sizes):
             rows = slice(row, row + size)
             count = sum(lengths[rows])
             tokens = rows if self.index is None else slice(token, token + count)
@@ -113,6 +118,7 @@ class Layout:
     def _part(self, rows: slice, tokens: slice) -> Layout:
         """The layout of some rows."""
         part = Layout(rows.stop - rows.start, self.length, None if self.mask is None else self.mask[rows], False)
+        part.choices = self.choices
         if self.index is not None:
             part.index = self.index[tokens] - rows.start * self.length
         return part
