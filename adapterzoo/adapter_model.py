@@ -344,7 +344,6 @@ class AdapterModel(Model):
         scope: Scope | None,
         names: Sequence[str | None] | None,
         order: list[int] | None,
-        groups: tuple[int, ...],
     ) -> Any:
         return choose(self.heads, head, scope, names, order, self._active_head)
 

@@ -84,7 +84,7 @@ class Model(AdaptedModel):
         keep_attention = config.output_attentions if output_attentions is None else output_attentions
         as_dict = config.return_dict if return_dict is None else return_dict
         plan, order, groups = self._route(adapter_names, inputs.rows)
-        heads = self._heads(head, current_scope(), adapter_names, order, groups)
+        heads = self._heads(head, current_scope(), adapter_names, order)
         check_arguments(type(self).__name__, NETWORK_ARGUMENTS, self._modules_of(heads), labels)
         if order is not None:
             inputs = inputs.picked(torch.tensor(order))
@@ -115,7 +115,6 @@ class Model(AdaptedModel):
         scope: Scope | None,
         names: Sequence[str | None] | None,
         order: list[int] | None,
-        groups: tuple[int, ...],
     ) -> Any:
         """The heads for this call, for `_respond`; a model without heads has none."""
         if head is not None:

@@ -115,7 +115,7 @@ class StaticModel(Model):
             raise ValueError(head_files.mismatch(file, type(self).__name__))
         self._placer(file)()
 
-    def _heads(self, head: Any, scope: Any, names: Sequence[str | None] | None, order: Any, groups: Any) -> Any:
+    def _heads(self, head: Any, scope: Any, names: Sequence[str | None] | None, order: Any) -> Any:
         if head is not None:
             raise ValueError(f"{type(self).__name__} has one fixed head; an AdapterModel class has named ones")
         return self.head
