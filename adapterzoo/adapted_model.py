@@ -10,15 +10,17 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import nn
 
-from adapterzoo import adapting, pretrained
+from adapterzoo import adapting, embedding_files, embeddings, pretrained
 from adapterzoo.archs.base import Architecture, StaticHead
 from adapterzoo.archs.config import ModelConfig
 from adapterzoo.core.compose import AdapterCompositionBlock, Setup
 from adapterzoo.core.config import NetworkConfig
+from adapterzoo.embedding_pool import EmbeddingPool
 from adapterzoo.heads.base import HEADS, PredictionHead
 from adapterzoo.nn.transformer import Transformer
 from adapterzoo.pool import AdapterPool
 from adapterzoo.store import Source
+from adapterzoo.tokenizer import Tokenizer
 
 Self = TypeVar("Self", bound="AdaptedModel")
 
@@ -34,6 +36,7 @@ class AdaptedModel(nn.Module):
     Attributes:
         base: the network.
         adapters: the adapters by name.
+        embeddings: the named token embeddings that are not in use.
         padding_free: whether batches leave padding out (the normal way).
     """
 
@@ -50,6 +53,7 @@ class AdaptedModel(nn.Module):
         with torch.device("meta"):
             self.base = Transformer(self._numbers(add_pooling_layer))
         self.adapters = AdapterPool()
+        self.embeddings = EmbeddingPool()
         self.config.adapters = self.adapters
         self.padding_free = True
         if initialise:
@@ -105,7 +109,7 @@ class AdaptedModel(nn.Module):
         return (model, report) if output_loading_info else model
 
     def save_pretrained(self, directory: Source) -> None:
-        """Write config.json and model.safetensors as HF does, adapters and heads in folders of their own."""
+        """Write config.json and model.safetensors as HF does; adapters, heads, embeddings in folders of their own."""
         pretrained.save(self, directory)
 
     @property
@@ -123,8 +127,16 @@ class AdaptedModel(nn.Module):
         return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
 
     def get_input_embeddings(self) -> nn.Embedding:
-        """The token embedding."""
+        """The token embedding that is in use."""
         return self.base.token
+
+    def gradient_checkpointing_enable(self) -> None:
+        """Compute layers again in the backward pass: less memory, about a third more time (arXiv:1604.06174)."""
+        self.base.checkpointing = True
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keep what the backward pass needs."""
+        self.base.checkpointing = False
 
     # ------------------------------------------------------------------------------------------ adapters
 
@@ -186,16 +198,21 @@ class AdaptedModel(nn.Module):
         self.set_active_adapters(adapter_setup)
 
     def freeze_model(self, freeze: bool = True) -> None:
-        """Freeze or unfreeze the network's weights."""
+        """Freeze or unfreeze the network's weights, embeddings that are not in use included."""
         self.base.requires_grad_(not freeze)
+        self.embeddings.requires_grad_(not freeze)
 
-    def train_adapter(self, adapter_setup: Setup) -> None:
+    def train_adapter(self, adapter_setup: Setup, train_embeddings: bool = False) -> None:
         """Prepare training of adapters: freeze everything else but heads, activate the setup, switch to train mode.
+
+        Args:
+            adapter_setup: the adapters.
+            train_embeddings: whether to train the active token embedding, too.
 
         Raises:
             UnknownName: an adapter does not exist.
         """
-        adapting.prepare_training(self, adapter_setup)
+        adapting.prepare_training(self, adapter_setup, train_embeddings)
 
     def save_adapter(self, save_directory: Source, adapter_name: str, with_head: bool = True) -> None:
         """Write an adapter in AdapterHub's format, and beside it the head of its name, where there is one.
@@ -251,6 +268,113 @@ class AdaptedModel(nn.Module):
     def adapter_summary(self, as_dict: bool = False) -> Any:
         """A table of the adapters: method, parameters, whether active and trained; or the same as a list of dicts."""
         return adapting.summary(self, as_dict)
+
+    # ------------------------------------------------------------------------------------------ embeddings
+
+    def add_embeddings(
+        self,
+        name: str,
+        tokenizer: embeddings.VocabularyLike,
+        reference_embedding: str | None = None,
+        reference_tokenizer: embeddings.VocabularyLike | None = None,
+        embedding_dim: int | None = None,
+    ) -> None:
+        """Add a token embedding for another tokenizer, and make it the active one. Its rows are random.
+
+        With a reference, rows of tokens that both vocabularies have are copied, and so are these tokens' biases in
+        heads whose weight is the embedding's. The config's ids of special tokens stay as they are.
+
+        Args:
+            name: any name but one that an embedding has; the model's own has the name "default".
+            tokenizer: whatever has `len()`, `get_vocab()` and `save_pretrained(directory)`.
+            reference_embedding: the embedding to copy rows from.
+            reference_tokenizer: the tokenizer that it is for.
+            embedding_dim: width of the rows; it can only be the model's.
+
+        Raises:
+            UnknownName: there is no such reference.
+            ValueError: the name is taken, the width is another, only one half of a reference is given, or it has fewer
+                rows than its tokenizer has tokens. Nothing is changed then.
+        """
+        embeddings.add(self, name, tokenizer, reference_embedding, reference_tokenizer, embedding_dim)
+
+    def delete_embeddings(self, name: str) -> None:
+        """Delete a token embedding. If it is active, "default" becomes so.
+
+        Raises:
+            UnknownName: there is none of that name.
+            ValueError: it is "default", the model's own.
+        """
+        embeddings.delete(self, name)
+
+    def set_active_embeddings(self, name: str) -> None:
+        """Make a token embedding the active one.
+
+        The ids that the model takes and `config.vocab_size` become those of its vocabulary. A head whose weight is the
+        embedding's goes with it: it has as many outputs as the new one has rows, and the biases that it had under it
+        before, or 0. These are other parameters, so make an optimizer afterwards.
+
+        Raises:
+            UnknownName: there is none of that name.
+        """
+        embeddings.activate(self, name)
+
+    @property
+    def active_embeddings(self) -> str:
+        """The name of the active token embedding."""
+        return self.embeddings.active
+
+    @property
+    def loaded_embeddings(self) -> dict[str, nn.Embedding]:
+        """All token embeddings by name; "default", the model's own, is always there."""
+        return embeddings.loaded(self)
+
+    def embeddings_tokenizer(self, name: str | None = None) -> Any:
+        """The tokenizer that a token embedding was added or loaded with; None if that is not known.
+
+        Args:
+            name: the embedding; the active one if None.
+
+        Raises:
+            UnknownName: there is none of that name.
+        """
+        name = self.embeddings.active if name is None else name
+        self.embeddings.check(name)
+        return self.embeddings.tokenizer(name)
+
+    def save_embeddings(self, path: Source, name: str, tokenizer: embeddings.VocabularyLike | None = None) -> None:
+        """Write a token embedding to `embedding.safetensors`, and the biases that heads with its weight have under it.
+
+        Args:
+            path: the directory.
+            name: the embedding.
+            tokenizer: a tokenizer to write beside it, into the folder `tokenizer`.
+
+        Raises:
+            UnknownName: there is no such embedding.
+            ValueError: the tokenizer has more tokens than the embedding has rows.
+        """
+        embedding_files.save(self, path, name, tokenizer)
+
+    def load_embeddings(
+        self, path: Source, name: str, *, version: str | None = None, allow_pickle: bool = True
+    ) -> Tokenizer | None:
+        """Load a token embedding that was saved here or by AdapterHub's library, and make it the active one.
+
+        Args:
+            path: a directory, or a repository's id on the Hub.
+            name: the name to give it.
+            version: branch, tag or commit on the Hub.
+            allow_pickle: whether AdapterHub's `embedding.pt` may be read (tensors only).
+
+        Returns:
+            The tokenizer beside it; None if there is none.
+
+        Raises:
+            FileNotFoundError: there is no embedding.
+            ValueError: the name is taken, or the files do not fit the model or each other. Nothing is changed then.
+        """
+        return embedding_files.load(self, path, name, allow_pickle, version)
 
     # ------------------------------------------------------------------------------------------ heads: none here
 

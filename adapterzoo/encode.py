@@ -10,6 +10,7 @@ from adapterzoo.heads.features import Features
 from adapterzoo.host import Host
 from adapterzoo.inputs import Inputs, check_mask, last_eos, shifted_right, stack_input
 from adapterzoo.nn.attention import Mask, Memory
+from adapterzoo.nn.cache import Cache
 from adapterzoo.nn.layout import Layout
 from adapterzoo.nn.transformer import StackInput, StackOutput
 from adapterzoo.plan import Plan
@@ -22,6 +23,7 @@ def encode(
     groups: tuple[int, ...] = (),
     keep_hidden: bool = False,
     keep_attention: bool = False,
+    cache: Cache | None = None,
 ) -> Features:
     """Run a model's network.
 
@@ -32,6 +34,7 @@ def encode(
         groups: sizes of the runs of rows (or questions) that have an adapter each.
         keep_hidden: whether to keep every layer's output.
         keep_attention: whether to keep attention probabilities.
+        cache: the keys and values of the last stack's tokens before these, to be extended.
     """
     choices, flat = inputs.choices, inputs.flat()
     run, stacks = plan.start(), model.base.config.stacks()
@@ -40,21 +43,24 @@ def encode(
         for layout in [given.layout] if memory is None else [given.layout, memory.layout]:
             layout.choices = choices
             plan.cut(layout)
-        output: StackOutput = model.base(stack, given, run, memory, keep_hidden, keep_attention)
+        past = cache if stack == model.base.config.last_stack else None
+        output: StackOutput = model.base(stack, given, run, memory, keep_hidden, keep_attention, past)
         return output
 
     if len(stacks) == 2:
-        encoder, last = _both(model, flat, groups, forward)
+        encoder, last = _both(model, flat, groups, forward, cache)
     else:
         stack = next(iter(stacks))
         memory = _memory(model, flat, groups) if stacks[stack].cross else None
-        encoder, last = None, forward(stack, _lone_input(model, stack, flat, groups), memory)
+        encoder, last = None, forward(stack, _lone_input(model, stack, flat, groups, cache), memory)
     same = encoder is not None and encoder.layout.length == last.layout.length
     eos = last_eos(flat.input_ids, model.config.eos_token_id) if same else None
-    return Features(last=last, pool=model.base.pooled, encoder=encoder, cls_at=eos, choices=choices)
+    return Features(last=last, pool=model.base.pooled, encoder=encoder, cls_at=eos, choices=choices, cache=cache)
 
 
-def _lone_input(model: Host, stack: str, inputs: Inputs, groups: tuple[int, ...]) -> StackInput:
+def _lone_input(
+    model: Host, stack: str, inputs: Inputs, groups: tuple[int, ...], cache: Cache | None = None
+) -> StackInput:
     return stack_input(
         model.base.config,
         stack,
@@ -64,7 +70,8 @@ def _lone_input(model: Host, stack: str, inputs: Inputs, groups: tuple[int, ...]
         segments=inputs.token_type_ids,
         positions=inputs.position_ids,
         groups=groups,
-        pack=model.padding_free,
+        pack=model.padding_free and cache is None,
+        past=0 if cache is None else cache.length,
     )
 
 
@@ -80,7 +87,7 @@ def _memory(model: Host, inputs: Inputs, groups: tuple[int, ...]) -> Memory | No
 
 
 def _both(
-    model: Host, inputs: Inputs, groups: tuple[int, ...], forward: Callable[..., StackOutput]
+    model: Host, inputs: Inputs, groups: tuple[int, ...], forward: Callable[..., StackOutput], cache: Cache | None
 ) -> tuple[StackOutput, StackOutput]:
     memory = _memory(model, inputs, groups)
     if memory is None:
@@ -88,14 +95,17 @@ def _both(
         memory = Memory(encoder.hidden, encoder.layout, Mask(encoder.layout.mask))
     else:
         encoder = StackOutput(memory.hidden, memory.layout)
-    return encoder, forward("decoder", _decoder_input(model, inputs, groups, encoder.layout), memory)
+    memory = memory._replace(hidden=model.base.remembered(memory.hidden))
+    return encoder, forward("decoder", _decoder_input(model, inputs, groups, encoder.layout, cache), memory)
 
 
-def _decoder_input(model: Host, inputs: Inputs, groups: tuple[int, ...], encoder: Layout) -> StackInput:
+def _decoder_input(
+    model: Host, inputs: Inputs, groups: tuple[int, ...], encoder: Layout, cache: Cache | None
+) -> StackInput:
     ids, mask, layout = inputs.decoder_input_ids, inputs.decoder_attention_mask, None
     if ids is None and inputs.decoder_inputs_embeds is None:
         ids = _from_encoder_ids(model, inputs.input_ids)
-        if mask is None and _padded_at_the_end(inputs.attention_mask):
+        if mask is None and cache is None and _padded_at_the_end(inputs.attention_mask):
             # The same tokens, one to the right: causal, so padding at the end may be left out here as well.
             # Elsewhere it may not: the decoder looks back at it, as in HF.
             mask, layout = inputs.attention_mask, encoder
@@ -106,8 +116,9 @@ def _decoder_input(model: Host, inputs: Inputs, groups: tuple[int, ...], encoder
         embeds=inputs.decoder_inputs_embeds,
         mask=mask,
         groups=groups,
-        pack=model.padding_free,
+        pack=model.padding_free and cache is None,
         layout=layout if layout is not None and layout.packed else None,
+        past=0 if cache is None else cache.length,
     )
 
 

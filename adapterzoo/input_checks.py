@@ -33,13 +33,14 @@ PAIRWISE = ("attention_mask", "decoder_attention_mask")
 """What may also say of each pair of tokens what it says of each token."""
 
 
-def checked(inputs: Inputs, network: NetworkConfig, name: str) -> Inputs:
+def checked(inputs: Inputs, network: NetworkConfig, name: str, past: int = 0) -> Inputs:
     """The inputs, with what was given once for all rows spread over them.
 
     Args:
         inputs: what the model was called with.
         network: its numbers.
         name: its class's name.
+        past: how many tokens of the last stack came in earlier calls; its mask says of them, too.
 
     Raises:
         TypeError: an input is no tensor, or is for a part that the model does not have.
@@ -53,12 +54,14 @@ def checked(inputs: Inputs, network: NetworkConfig, name: str) -> Inputs:
     rows = _rows(given)
     lengths = {whose: _dim(given[key], len(rows)) for key, (whose, _) in SOURCES.items() if key in given}
     lengths.setdefault("decoder", lengths.get(""))  # without input of its own, the decoder gets the encoder's
-    problems = list(_wrong_sources(given, rows, network.width))
+    problems = list(_wrong_sources(given, rows, _widths(network)))
+    whose_past = "decoder" if len(network.stacks()) == 2 else ""
     spread = {}
     for key, whose in COMPANIONS.items():
         length = lengths.get(whose)
         if key not in given or length is None:
             continue
+        length += past if whose == whose_past and key in PAIRWISE else 0
         shape, shapes = tuple(given[key].shape), [(*rows, length)]
         shapes += [(*rows, length, length)] if key in PAIRWISE else []
         fitting = [one for one in shapes if shape in (one, (1, *one[1:]))]
@@ -97,12 +100,17 @@ def _dim(tensor: Tensor, dim: int) -> int | None:
     return tensor.size(dim) if tensor.dim() > dim else None
 
 
-def _wrong_sources(given: Mapping[str, Tensor], rows: tuple[int, ...], width: int) -> Iterator[str]:
-    for key, (_, more) in SOURCES.items():
+def _widths(network: NetworkConfig) -> dict[str, int]:
+    """The width of each kind of vectors that may be given, by whose they are."""
+    return {"": network.first.token_width, "decoder": network.last.token_width, "memory": network.first.width}
+
+
+def _wrong_sources(given: Mapping[str, Tensor], rows: tuple[int, ...], widths: Mapping[str, int]) -> Iterator[str]:
+    for key, (whose, more) in SOURCES.items():
         if key not in given:
             continue
         shape = tuple(given[key].shape)
-        wanted = (*rows, _dim(given[key], len(rows)), width)[: len(rows) + more]
+        wanted = (*rows, _dim(given[key], len(rows)), widths[whose])[: len(rows) + more]
         if shape != wanted:
             yield f"{key} has shape {shape}, but must have {wanted}"
         elif 0 in shape:

@@ -123,6 +123,7 @@ def stack_input(
     groups: tuple[int, ...] = (),
     pack: bool = True,
     layout: Layout | None = None,
+    past: int = 0,
 ) -> StackInput:
     """One stack's input, laid out.
 
@@ -135,6 +136,7 @@ def stack_input(
         groups: sizes of the runs of rows that have an adapter each.
         pack: whether to leave padding out.
         layout: the layout, if it is known already.
+        past: how many tokens came before these; the mask says of them, too, who may be seen.
 
     Raises:
         ValueError: values are out of range, or there are both ids and embeddings, or neither.
@@ -142,20 +144,26 @@ def stack_input(
     own = "decoder_" if stack == "decoder" and len(config.stacks()) > 1 else ""
     if (ids is None) == (embeds is None):
         raise ValueError(f"give either {own}input_ids or {own}inputs_embeds")
-    check_values(f"{own}input_ids", ids, config.vocab, "the vocabulary's ids")
-    check_values("token_type_ids", segments, max(config.segments, 1), "the model's token types")
-    check_values("position_ids", positions, config.positions - config.position_offset, "the model's positions")
+    numbers = config.stacks()[stack]
+    check_values(f"{own}input_ids", ids, numbers.vocab, "the vocabulary's ids")
+    check_values("token_type_ids", segments, max(numbers.segments, 1), "the model's token types")
+    if numbers.positions:
+        check_values("position_ids", positions, numbers.positions - numbers.position_offset, "the model's positions")
     check_mask(f"{own}attention_mask", mask)
     shape = ids if ids is not None else embeds
     assert shape is not None
     rows, length = shape.shape[:2]
     seen = None if mask is None else mask.bool()
     flat = seen if seen is not None and seen.dim() == 2 else None
-    layout = layout or Layout.of(rows, length, flat, pack, groups)
-    keys = layout.mask if seen is None or seen.dim() == 2 else seen
+    if past:  # the layout is that of the new tokens, the mask that of all
+        layout = Layout(rows, length, None if flat is None else flat[:, past:], False, groups)
+        keys = seen
+    else:
+        layout = layout or Layout.of(rows, length, flat, pack, groups)
+        keys = layout.mask if seen is None or seen.dim() == 2 else seen
     # A mask that says who may look at whom says it all, as in HF.
-    causal = config.stacks()[stack].causal and (seen is None or seen.dim() == 2)
-    return StackInput(layout, Mask(keys, causal), ids, embeds, segments if config.segments else None, positions)
+    causal = numbers.causal and (seen is None or seen.dim() == 2)
+    return StackInput(layout, Mask(keys, causal), ids, embeds, segments if numbers.segments else None, positions)
 
 
 def shifted_right(ids: Tensor, start: int | None, pad: int) -> Tensor:

@@ -17,6 +17,7 @@ from adapterzoo.heads.features import Features
 from adapterzoo.heads.run import check_arguments
 from adapterzoo.input_checks import checked
 from adapterzoo.inputs import Inputs
+from adapterzoo.nn.cache import Cache
 from adapterzoo.plan import Plan
 from adapterzoo.rows import in_order, restore
 
@@ -41,6 +42,8 @@ class Model(AdaptedModel):
         encoder_hidden_states: Tensor | None = None,
         encoder_attention_mask: Tensor | None = None,
         encoder_outputs: Any = None,
+        past_key_values: Cache | None = None,
+        use_cache: bool | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
@@ -53,6 +56,9 @@ class Model(AdaptedModel):
         Args:
             adapter_names: an adapter's name for each row, in any order; None for the bare model.
             head: the head to use, before any that is active.
+            use_cache: whether to return a decoder's keys and values as `past_key_values`; not unless asked for.
+            past_key_values: what an earlier call returned. The ids are those of the tokens after it; the decoder's
+                mask, if any, says of all tokens. Rows and adapters must be those of the earlier call.
             labels: `labels`, `start_positions`, `end_positions`, and what else the head takes.
 
         Returns:
@@ -77,7 +83,8 @@ class Model(AdaptedModel):
             encoder_hidden_states=encoder_hidden_states,
             encoder_attention_mask=encoder_attention_mask,
         )
-        inputs = checked(given, self.base.config, type(self).__name__)
+        cache = self._cache(past_key_values, use_cache)
+        inputs = checked(given, self.base.config, type(self).__name__, 0 if cache is None else cache.length)
         labels = {name: value for name, value in labels.items() if value is not None}
         config = self.config
         keep_hidden = config.output_hidden_states if output_hidden_states is None else output_hidden_states
@@ -89,11 +96,24 @@ class Model(AdaptedModel):
         if order is not None:
             inputs = inputs.picked(torch.tensor(order))
             labels = {name: in_order(value, order) for name, value in labels.items()}
-        features = encode(
-            self, self._with_decoder_input(inputs, heads, labels), plan, groups, keep_hidden, keep_attention
-        )
+        inputs = self._with_decoder_input(inputs, heads, labels)
+        features = encode(self, inputs, plan, groups, keep_hidden, keep_attention, cache)
         output = self._respond(features, heads, inputs, labels, as_dict)
         return output if order is None else restore(output, order, inputs.choices)
+
+    def _cache(self, given: Any, use: bool | None) -> Cache | None:
+        """The cache of this call, if there is one."""
+        if given is None and not use:
+            return None
+        last = self.base.config.last
+        if not last.causal:
+            raise ValueError(
+                f"{type(self).__name__} keeps no keys and values, for its tokens look at later ones, too; "
+                "a decoder does (is_decoder=True)"
+            )
+        if given is not None and (not isinstance(given, Cache) or len(given.layers) != last.layers):
+            raise TypeError(f"past_key_values is what an earlier call with use_cache=True returned, not {given!r}")
+        return Cache(last.layers) if given is None else given
 
     def _route(self, names: Sequence[str | None] | None, rows: int) -> tuple[Plan, list[int] | None, tuple[int, ...]]:
         """The plan for this call, the order of rows (None: as they are), and the sizes of the runs of rows."""

@@ -138,7 +138,7 @@ def _fill(model: Any, head: Any, found: Fit, tensors: Mapping[str, Tensor], dtyp
     for name, parts in found.sources.items():
         _put(parts_of, name, hf.gather(parts, tensors).to(dtype))
     report = LoadReport(found.told, found.left_over)
-    initialise_missing(parts_of, found.missing, model.base.config.init_std, model.base.config.pad_id, dtype)
+    initialise_missing(parts_of, found.missing, model.base.config.init_std, dtype)
     if head is not None:
         head.tie(model)
     _tell(type(model).__name__, report)
@@ -169,12 +169,10 @@ def initialise_all(base: nn.Module) -> None:
     """Give a network that lies on the meta device memory and random weights."""
     names = [f"base.{name}" for name in base.state_dict()]
     numbers: Any = base.config
-    initialise_missing({"base": base}, names, numbers.init_std, numbers.pad_id, torch.get_default_dtype())
+    initialise_missing({"base": base}, names, numbers.init_std, torch.get_default_dtype())
 
 
-def initialise_missing(
-    holders: Mapping[str, nn.Module], names: list[str], std: float, pad_id: int, dtype: torch.dtype
-) -> None:
+def initialise_missing(holders: Mapping[str, nn.Module], names: list[str], std: float, dtype: torch.dtype) -> None:
     """New values: weights normal with deviation `std`, biases 0, LayerNorms the identity, the padding embedding 0."""
     shapes = {
         f"{space}.{name}": tensor.shape

@@ -51,23 +51,25 @@ ENCODER_HEADS = (
 
 def encoder_network(config: Any) -> NetworkConfig:
     """The numbers of a lone stack: an encoder, or with `is_decoder` a decoder."""
-    return NetworkConfig(
+    return NetworkConfig(encoder=encoder_stack(config), pooler=True, init_std=config.initializer_range)
+
+
+def encoder_stack(config: Any, **more: Any) -> StackConfig:
+    """The numbers of one stack of BERT's kind, and `more` that a relative has."""
+    return StackConfig(
+        layers=config.num_hidden_layers,
         width=config.hidden_size,
+        heads=config.num_attention_heads,
+        inner=config.intermediate_size,
         vocab=config.vocab_size,
-        encoder=StackConfig(
-            layers=config.num_hidden_layers,
-            heads=config.num_attention_heads,
-            inner=config.intermediate_size,
-            causal=config.is_decoder,
-            cross=config.is_decoder and config.add_cross_attention,
-        ),
+        causal=config.is_decoder,
+        cross=config.is_decoder and config.add_cross_attention,
         positions=config.max_position_embeddings,
-        segments=config.type_vocab_size,
+        segments=getattr(config, "type_vocab_size", 0),
         pad_id=config.pad_token_id,
         eps=config.layer_norm_eps,
         dropout=config.hidden_dropout_prob,
         attention_dropout=config.attention_probs_dropout_prob,
         activation=config.hidden_act,
-        pooler=True,
-        init_std=config.initializer_range,
+        **more,
     )

@@ -64,26 +64,26 @@ def encoder_decoder_network(config: Any) -> NetworkConfig:
     def stack(name: str, **more: bool) -> StackConfig:
         return StackConfig(
             layers=getattr(config, f"{name}_layers"),
+            width=config.d_model,
             heads=getattr(config, f"{name}_attention_heads"),
             inner=getattr(config, f"{name}_ffn_dim"),
+            vocab=config.vocab_size,
             layerdrop=getattr(config, f"{name}_layerdrop"),
+            positions=config.max_position_embeddings + 2,
+            position_offset=2,
+            pad_id=config.pad_token_id,
+            embed_scale=config.d_model**0.5 if config.scale_embedding else 1.0,
+            eps=1e-5,
+            dropout=config.dropout,
+            attention_dropout=config.attention_dropout,
+            activation_dropout=config.activation_dropout,
+            activation=config.activation_function,
             **more,
         )
 
     return NetworkConfig(
-        width=config.d_model,
-        vocab=config.vocab_size,
         encoder=stack("encoder"),
         decoder=stack("decoder", causal=True, cross=True),
-        positions=config.max_position_embeddings + 2,
-        position_offset=2,
-        pad_id=config.pad_token_id,
-        eps=1e-5,
-        embed_scale=config.d_model**0.5 if config.scale_embedding else 1.0,
-        dropout=config.dropout,
-        attention_dropout=config.attention_dropout,
-        activation_dropout=config.activation_dropout,
-        activation=config.activation_function,
         init_std=config.init_std,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from adapterzoo.archs.base import Architecture, StaticHead, register
@@ -13,7 +12,7 @@ from adapterzoo.archs.encoder import (
     ENCODER_RULES,
     ENCODER_SHARED,
     ENCODER_SIZES,
-    encoder_network,
+    encoder_stack,
 )
 from adapterzoo.archs.rows import (
     BERT_PLACES,
@@ -47,7 +46,9 @@ class RobertaConfig(ModelConfig):
 
 def roberta_network(config: Any) -> NetworkConfig:
     """BERT's numbers, but positions count only tokens that are not padding."""
-    return replace(encoder_network(config), positions_skip_padding=True)
+    return NetworkConfig(
+        encoder=encoder_stack(config, positions_skip_padding=True), pooler=True, init_std=config.initializer_range
+    )
 
 
 LM_ROWS = (

@@ -90,9 +90,9 @@ def guessed_network(architecture: Architecture, width: int, tensors: Mapping[str
 
 def _with_layers(network: NetworkConfig, width: int, layers: Mapping[str, int]) -> NetworkConfig:
     stacks: dict[str, StackConfig] = {
-        stack: replace(numbers, layers=layers[stack]) for stack, numbers in network.stacks().items()
+        stack: replace(numbers, width=width, layers=layers[stack]) for stack, numbers in network.stacks().items()
     }
-    return replace(network, width=width, **stacks)  # type: ignore[arg-type]
+    return replace(network, **stacks)  # type: ignore[arg-type]
 
 
 def _names(

@@ -21,7 +21,7 @@ def network_sizes(network: NetworkConfig) -> dict[str, Any]:
         "attention_heads": {name: stack.heads for name, stack in stacks.items()},
         "feed_forward": {name: stack.inner for name, stack in stacks.items()},
         "vocabulary": network.vocab,
-        "positions": network.positions - network.position_offset,
+        "positions": network.last.positions - network.last.position_offset,
     }
 
 

@@ -2,28 +2,71 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class StackConfig:
-    """One stack of layers.
+    """One stack of layers, with the embedding below it.
 
     Attributes:
         layers: how many layers.
+        width: the hidden size.
         heads: attention heads; the head width is `width / heads`.
         inner: width between the two matrices of the feed-forward block.
+        vocab: rows of the token embedding.
         causal: whether a position sees only itself and those before it.
         cross: whether each layer has a cross-attention block.
+        pre_norm: whether each block's LayerNorm comes before it, and one more after the last layer.
         layerdrop: chance with which a whole layer is left out in training.
+        positions: rows of the position embedding, `position_offset` included; 0 where there is none.
+        position_offset: added to every position number (BART: 2).
+        positions_skip_padding: number only the tokens that are not padding, from `pad_id + 1` (RoBERTa).
+        segments: token types; 0 where there are none.
+        pad_id: the padding token's id.
+        embed_width: width of the embeddings, where they are projected to `width`.
+        embed_scale: factor on token embeddings.
+        eps: epsilon of every LayerNorm.
+        dropout, attention_dropout, activation_dropout: dropout after each block, on attention, after the activation.
+        activation: name of the feed-forward activation (`adapterzoo.nn.activations`).
     """
 
     layers: int
+    width: int
     heads: int
     inner: int
+    vocab: int
     causal: bool = False
     cross: bool = False
+    pre_norm: bool = False
     layerdrop: float = 0.0
+    positions: int = 512
+    position_offset: int = 0
+    positions_skip_padding: bool = False
+    segments: int = 0
+    pad_id: int = 0
+    embed_width: int | None = None
+    embed_scale: float = 1.0
+    eps: float = 1e-12
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    activation_dropout: float = 0.0
+    activation: str = "gelu"
+
+    @property
+    def token_width(self) -> int:
+        """Width of the token embedding."""
+        return self.embed_width or self.width
+
+    @property
+    def first_position(self) -> int:
+        """The position embedding's row of a row's first token."""
+        return self.pad_id + 1 if self.positions_skip_padding else self.position_offset
+
+    @property
+    def room(self) -> int | None:
+        """How many tokens there are positions for; None where there is no limit."""
+        return self.positions - self.first_position if self.positions else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,39 +74,19 @@ class NetworkConfig:
     """A whole network: up to two stacks and what they share.
 
     Attributes:
-        width: the hidden size.
-        vocab: rows of the token embedding.
         encoder, decoder: the stacks; a network has at least one of them.
-        positions: rows of the position embedding, `position_offset` included.
-        position_offset: added to every position number (BART: 2).
-        positions_skip_padding: number only the tokens that are not padding, from `pad_id + 1` (RoBERTa).
-        segments: token types; 0 where there are none.
-        pad_id: the padding token's id.
-        eps: epsilon of every LayerNorm.
-        embed_scale: factor on token embeddings.
-        dropout, attention_dropout, activation_dropout: dropout after each block, on attention, after the activation.
-        activation: name of the feed-forward activation (`adapterzoo.nn.activations`).
+        one_vocabulary: whether two stacks have one token embedding.
+        tied_layers: whether a decoder's layers are the encoder's, but for their cross-attention.
         pooler: whether there is a pooler, tanh(W h_first + b).
         init_std: standard deviation of newly initialised weights.
     """
 
-    width: int
-    vocab: int
     encoder: StackConfig | None = None
     decoder: StackConfig | None = None
-    positions: int = 512
-    position_offset: int = 0
-    positions_skip_padding: bool = False
-    segments: int = 0
-    pad_id: int = 0
-    eps: float = 1e-12
-    embed_scale: float = 1.0
-    dropout: float = 0.0
-    attention_dropout: float = 0.0
-    activation_dropout: float = 0.0
-    activation: str = "gelu"
+    one_vocabulary: bool = True
+    tied_layers: bool = False
     pooler: bool = False
-    init_std: float = field(default=0.02)
+    init_std: float = 0.02
 
     def stacks(self) -> dict[str, StackConfig]:
         """The stacks that are there, by name, in the order in which their layers are counted."""
@@ -71,11 +94,36 @@ class NetworkConfig:
         return {name: stack for name, stack in both.items() if stack is not None}
 
     @property
+    def first(self) -> StackConfig:
+        """The stack that reads the network's input."""
+        return next(iter(self.stacks().values()))
+
+    @property
+    def last(self) -> StackConfig:
+        """The stack whose output is the network's output."""
+        return self.stacks()[self.last_stack]
+
+    @property
+    def last_stack(self) -> str:
+        """Its name."""
+        return "decoder" if self.decoder is not None else "encoder"
+
+    @property
     def layers(self) -> int:
         """Layers of all stacks together: adapters count them through, the decoder after the encoder."""
         return sum(stack.layers for stack in self.stacks().values())
 
     @property
-    def last_stack(self) -> str:
-        """The stack whose output is the network's output."""
-        return "decoder" if self.decoder is not None else "encoder"
+    def width(self) -> int:
+        """Width of the network's output."""
+        return self.last.width
+
+    @property
+    def vocab(self) -> int:
+        """Rows of the last stack's token embedding: what a language model's head chooses from."""
+        return self.last.vocab
+
+    @property
+    def eps(self) -> float:
+        """Epsilon of the last stack's LayerNorms."""
+        return self.last.eps

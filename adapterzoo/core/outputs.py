@@ -60,12 +60,14 @@ class BaseModelOutput(ModelOutput):
 
     Attributes:
         last_hidden_state: (B, T, D); zeros at padding.
+        past_key_values: if asked for by `use_cache=True`: the cache, to be given with the next tokens.
         hidden_states: if asked for: the embeddings and each layer's output, (B, T, D) each.
         attentions: if asked for: each layer's attention probabilities, (B, H, T, S) each.
         cross_attentions: likewise for cross-attention.
     """
 
     last_hidden_state: Tensor | None = None
+    past_key_values: Any = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
     cross_attentions: tuple[Tensor, ...] | None = None
@@ -77,6 +79,7 @@ class BaseModelOutputWithPooling(ModelOutput):
 
     last_hidden_state: Tensor | None = None
     pooler_output: Tensor | None = None
+    past_key_values: Any = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
     cross_attentions: tuple[Tensor, ...] | None = None
@@ -87,6 +90,7 @@ class Seq2SeqModelOutput(ModelOutput):
     """An encoder-decoder's output; `last_hidden_state` is the decoder's."""
 
     last_hidden_state: Tensor | None = None
+    past_key_values: Any = None
     decoder_hidden_states: tuple[Tensor, ...] | None = None
     decoder_attentions: tuple[Tensor, ...] | None = None
     cross_attentions: tuple[Tensor, ...] | None = None
@@ -101,6 +105,7 @@ class HeadOutput(ModelOutput):
 
     loss: Tensor | None = None
     logits: Tensor | None = None
+    past_key_values: Any = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
     cross_attentions: tuple[Tensor, ...] | None = None
@@ -165,6 +170,7 @@ class Seq2SeqHeadOutput(ModelOutput):
 
     loss: Tensor | None = None
     logits: Tensor | None = None
+    past_key_values: Any = None
     decoder_hidden_states: tuple[Tensor, ...] | None = None
     decoder_attentions: tuple[Tensor, ...] | None = None
     cross_attentions: tuple[Tensor, ...] | None = None
@@ -199,8 +205,48 @@ class Seq2SeqQuestionAnsweringModelOutput(ModelOutput):
 
 
 @dataclass(eq=False)
+class DependencyParsingOutput(ModelOutput):
+    """Scores of a dependency tree: `rel_preds` (B, T, T + 1, relations), `arc_preds` (B, T, T + 1).
+
+    Both are counted by words, a row's first word at 0 of the second dimension; heads are counted from 1, and 0 is the
+    root. Where there is no such word or head, relations are 0 and arcs the least number of the dtype.
+    """
+
+    loss: Tensor | None = None
+    rel_preds: Tensor | None = None
+    arc_preds: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+@dataclass(eq=False)
+class SimilarityOutput(ModelOutput):
+    """`embeddings` (B, D), or (B, texts, D) where inputs were pairs or more texts together."""
+
+    loss: Tensor | None = None
+    embeddings: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    cross_attentions: tuple[Tensor, ...] | None = None
+
+
+@dataclass(eq=False)
+class Seq2SeqSimilarityOutput(ModelOutput):
+    """`embeddings` (B, D) or (B, texts, D), with what both stacks tell."""
+
+    loss: Tensor | None = None
+    embeddings: Tensor | None = None
+    decoder_hidden_states: tuple[Tensor, ...] | None = None
+    decoder_attentions: tuple[Tensor, ...] | None = None
+    cross_attentions: tuple[Tensor, ...] | None = None
+    encoder_last_hidden_state: Tensor | None = None
+    encoder_hidden_states: tuple[Tensor, ...] | None = None
+    encoder_attentions: tuple[Tensor, ...] | None = None
+
+
+@dataclass(eq=False)
 class MultiHeadOutput(ModelOutput):
-    """Outputs of several heads, each for its own rows of one batch.
+    """Outputs of several heads, each for its own rows of one batch, or for rows that others answer, too.
 
     Attributes:
         loss: sum of the heads' losses, each the mean over its rows; None where no head has one.
@@ -223,11 +269,16 @@ class MultiHeadOutput(ModelOutput):
 
     @property
     def logits(self) -> Tensor | list[Tensor]:
-        """Logits row by row in the batch's order: one tensor if the heads' shapes agree, else a list of rows."""
-        by_row = {
-            row: logits
+        """Logits row by row: one tensor if the heads' shapes agree, else a list of rows.
+
+        In the batch's order; where a row has several heads, all of the first head's rows, then the second's, and so on.
+        """
+        answered = [
+            (row, logits)
             for rows, output in zip(self.rows, self.head_outputs, strict=True)
             for row, logits in zip(rows, output.logits, strict=True)
-        }
-        ordered = [by_row[row] for row in sorted(by_row)]
+        ]
+        if len({row for row, _ in answered}) == len(answered):
+            answered.sort(key=lambda pair: pair[0])
+        ordered = [logits for _, logits in answered]
         return torch.stack(ordered) if len({row.shape for row in ordered}) == 1 else ordered

@@ -163,13 +163,13 @@ def sites_of(config: NetworkConfig) -> list[Site]:
     below = 0
     for stack, numbers in config.stacks().items():
         for index in range(numbers.layers):
-            sites += _layer_sites(config, stack, numbers, index, below + index)
+            sites += _layer_sites(stack, numbers, index, below + index)
         below += numbers.layers
     return sites
 
 
-def _layer_sites(config: NetworkConfig, stack: str, numbers: StackConfig, index: int, layer: int) -> list[Site]:
-    width, inner = config.width, numbers.inner
+def _layer_sites(stack: str, numbers: StackConfig, index: int, layer: int) -> list[Site]:
+    width, inner = numbers.width, numbers.inner
 
     def site(name: str, kind: str, d_in: int = width, d_out: int = width) -> Site:
         return Site(stack, index, layer, name, kind, d_in, d_out, numbers.heads)

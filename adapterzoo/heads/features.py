@@ -17,6 +17,7 @@ from adapterzoo.core.outputs import (
     Seq2SeqModelOutput,
 )
 from adapterzoo.core.sites import Cut
+from adapterzoo.nn.cache import Cache
 from adapterzoo.nn.layout import Layout
 from adapterzoo.nn.transformer import StackOutput
 
@@ -36,6 +37,7 @@ class Features:
         pool: makes the pooled output.
         cls_at: (B,) where each row's classification token is, where that is not its first.
         choices: how many consecutive rows are choices of one question.
+        cache: the last stack's keys and values, if they are kept.
     """
 
     last: StackOutput
@@ -43,6 +45,7 @@ class Features:
     encoder: StackOutput | None = None
     cls_at: Tensor | None = None
     choices: int = 1
+    cache: Cache | None = None
 
     @property
     def layout(self) -> Layout:
@@ -86,9 +89,10 @@ class Features:
         """The same as a bare model's output."""
         hidden, last, encoder = self.last_hidden_state, self.last, self.encoder
         if encoder is None:
-            return BaseModelOutput(hidden, last.hidden_states, last.attentions, last.cross_attentions)
+            return BaseModelOutput(hidden, self.cache, last.hidden_states, last.attentions, last.cross_attentions)
         return Seq2SeqModelOutput(
             hidden,
+            self.cache,
             last.hidden_states,
             last.attentions,
             last.cross_attentions,
@@ -111,6 +115,8 @@ class Features:
     def __getattr__(self, name: str) -> Any:
         if name in ("hidden_states", "attentions", "cross_attentions") and self.encoder is None:
             return getattr(self.last, name)
+        if name == "past_key_values":
+            return self.cache
         if name.startswith("_") or name == "outputs":
             raise AttributeError(name)
         return getattr(self.outputs, name)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adapterzoo.core.sites import KV, Ctx, Run, Unit
+from adapterzoo.nn.cache import Slot
 from adapterzoo.nn.layout import Layout
 
 
@@ -31,25 +32,30 @@ class Mask:
         self._built: dict[int, Tensor] = {}
 
     def build(self, kv: KV, queries: int) -> tuple[Tensor | None, bool]:
-        """The mask for these keys: a tensor (B or 1, 1, T or 1, P + S) or None, and whether it is merely causal."""
+        """The mask for these keys: a tensor (B or 1, 1, T or 1, P + S) or None, and whether it is merely causal.
+
+        The queries are the last T of the S positions; those before them are remembered.
+        """
+        keys = kv.k.size(2) - kv.prefix
+        causal = self.causal and queries > 1  # a lone query is the last, and sees all
         plain = self.keys is None and kv.valid is None
-        if plain and not (self.causal and kv.prefix):
-            return None, self.causal
+        if plain and not (causal and (kv.prefix or keys > queries)):
+            return None, causal
         if kv.prefix not in self._built:
-            self._built[kv.prefix] = self._tensor(kv, queries)
+            self._built[kv.prefix] = self._tensor(kv, queries, causal)
         mask = self._built[kv.prefix]
         if kv.valid is not None:
             seen = kv.valid[:, None, None].expand(-1, 1, mask.size(2), -1)
             mask = torch.cat([seen, mask[..., kv.prefix :].expand(seen.size(0), -1, -1, -1)], -1)
         return mask, False
 
-    def _tensor(self, kv: KV, queries: int) -> Tensor:
+    def _tensor(self, kv: KV, queries: int, causal: bool) -> Tensor:
         keys = kv.k.size(2) - kv.prefix
         mask = self.keys
         if mask is None:
             mask = torch.ones(1, 1, 1, keys, dtype=torch.bool, device=kv.k.device)
-        if self.causal:
-            mask = mask & torch.ones(queries, keys, dtype=torch.bool, device=kv.k.device).tril()
+        if causal:
+            mask = mask & torch.ones(queries, keys, dtype=torch.bool, device=kv.k.device).tril(keys - queries)
         if self.keys is not None:
             # A query that may see nothing (it is padding itself) sees everything: softmax over nothing is NaN,
             # and a NaN value spreads in the next layer even where its weight is 0.
@@ -187,23 +193,50 @@ class Attention(nn.Module):
         self.qkv, self.out = QKV(width), Linear(width, width)
 
     def forward(
-        self, x: Tensor, batch: Batch, units: Mapping[str, Unit], memory: Memory | None = None
+        self,
+        x: Tensor,
+        batch: Batch,
+        units: Mapping[str, Unit],
+        memory: Memory | None = None,
+        slot: Slot | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """What the block adds for x (…, D) by token, and the attention probabilities if they were asked for."""
+        """What the block adds, and the attention probabilities if they were asked for.
+
+        Args:
+            x: (…, D) by token.
+            batch: what the stack was told about the batch.
+            units: what is active here, by site.
+            memory: what cross-attention looks at; None in self-attention.
+            slot: the keys and values of earlier steps, to be extended.
+        """
         source = memory or Memory(x, batch.layout, batch.mask)
-        q, k, v = self.qkv(x, memory and memory.hidden)
-        q = adapt(f"{self.block}.q", q, x, self.qkv.q, batch.layout, batch, units)
-        k = adapt(f"{self.block}.k", k, source.hidden, self.qkv.k, source.layout, batch, units)
-        v = adapt(f"{self.block}.v", v, source.hidden, self.qkv.v, source.layout, batch, units)
-        kv = KV(self._split(source.layout.grid(k)), self._split(source.layout.grid(v)))
+        q, kv = self._project(x, source, batch, units, slot, memory is not None)
         unit = units.get(f"{self.block}.kv")
         if unit is not None:
             kv = unit(kv, Ctx(batch.layout, batch.run.once, x=x))
-        q = self._split(batch.layout.grid(q))
-        dropout = self.dropout if self.training else 0.0
-        y, weights = attend(q, kv, source.mask, dropout, batch.need_weights)
+        y, weights = self.attend(q, kv, source.mask, batch)
         y = batch.layout.tokens(y.transpose(1, 2).flatten(2))
         return adapt(f"{self.block}.out", self.out(y), y, self.out.view, batch.layout, batch, units), weights
+
+    def attend(self, q: Tensor, kv: KV, mask: Mask, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """The queries' (B, H, T, E) mixture of values, and the probabilities if they were asked for."""
+        return attend(q, kv, mask, self.dropout if self.training else 0.0, batch.need_weights)
+
+    def _project(
+        self, x: Tensor, source: Memory, batch: Batch, units: Mapping[str, Unit], slot: Slot | None, cross: bool
+    ) -> tuple[Tensor, KV]:
+        """Queries (B, H, T, E), and keys and values (B, H, S, E), those of earlier steps included."""
+        if cross and slot is not None and slot.length:  # the memory is what it was in the first step
+            q = adapt(f"{self.block}.q", F.linear(x, *self.qkv.q()), x, self.qkv.q, batch.layout, batch, units)
+            return self._split(batch.layout.grid(q)), KV(*slot.seen())
+        q, k, v = self.qkv(x, source.hidden if cross else None)
+        q = adapt(f"{self.block}.q", q, x, self.qkv.q, batch.layout, batch, units)
+        k = adapt(f"{self.block}.k", k, source.hidden, self.qkv.k, source.layout, batch, units)
+        v = adapt(f"{self.block}.v", v, source.hidden, self.qkv.v, source.layout, batch, units)
+        keys, values = self._split(source.layout.grid(k)), self._split(source.layout.grid(v))
+        if slot is not None:
+            keys, values = slot.extend(keys, values)
+        return self._split(batch.layout.grid(q)), KV(keys, values)
 
     def _split(self, grid: Tensor) -> Tensor:
         """(B, T, D) to (B, H, T, E)."""

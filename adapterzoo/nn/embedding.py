@@ -5,66 +5,80 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from adapterzoo.core.config import NetworkConfig
+from adapterzoo.core.config import StackConfig
 from adapterzoo.nn.layout import Layout
 
 
-class Embedding(nn.Module):
-    """dropout(LayerNorm(token + position + segment)).
+def token_embedding(config: StackConfig) -> nn.Embedding:
+    """The embedding of tokens alone."""
+    return nn.Embedding(config.vocab, config.token_width, padding_idx=config.pad_id)
 
-    The token embedding is not in here: both stacks of an encoder-decoder share one.
+
+class Embedding(nn.Module):
+    """W·dropout(LayerNorm(token + position + segment)), each part but the first where there is one.
+
+    Args:
+        config: the stack's numbers.
+        own_tokens: whether the token embedding is in here; if not, both stacks of an encoder-decoder share one.
     """
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: StackConfig, own_tokens: bool = False) -> None:
         super().__init__()
-        self.config = config
-        self.position = nn.Embedding(config.positions, config.width)
-        self.segment = nn.Embedding(config.segments, config.width) if config.segments else None
-        self.norm = nn.LayerNorm(config.width, config.eps)
-        self.dropout = nn.Dropout(config.dropout)
+        width = config.token_width
+        self.token = token_embedding(config) if own_tokens else None
+        self.position = nn.Embedding(config.positions, width) if config.positions else None
+        self.segment = nn.Embedding(config.segments, width) if config.segments else None
+        self.norm = nn.LayerNorm(width, config.eps)
+        self.project = nn.Linear(width, config.width) if config.embed_width not in (None, config.width) else None
+        self.dropout, self.scale = nn.Dropout(config.dropout), config.embed_scale
 
-    def forward(self, tokens: Tensor, positions: Tensor, segments: Tensor | None) -> Tensor:
+    def forward(self, tokens: Tensor, positions: Tensor | None, segments: Tensor | None) -> Tensor:
         """The first hidden states.
 
         Args:
-            tokens: (…, D), token embeddings by token.
-            positions: (…), rows of the position embedding.
+            tokens: (…, E), token embeddings by token, scaled already.
+            positions: (…), rows of the position embedding, where there is one.
             segments: (…), token types, or None for type 0 throughout.
 
         Returns:
             (…, D).
         """
-        hidden = tokens + self.position(positions)
+        hidden = tokens
+        if self.position is not None:
+            hidden = hidden + self.position(positions)
         if self.segment is not None:
             hidden = hidden + (self.segment.weight[0] if segments is None else self.segment(segments))
         out: Tensor = self.dropout(self.norm(hidden))
-        return out
+        return out if self.project is None else self.project(out)
 
 
 def position_rows(
-    config: NetworkConfig, ids: Tensor | None, given: Tensor | None, layout: Layout, device: torch.device
-) -> Tensor:
-    """Rows of the position embedding, by token.
+    config: StackConfig, ids: Tensor | None, given: Tensor | None, layout: Layout, device: torch.device, past: int = 0
+) -> Tensor | None:
+    """Rows of the position embedding, by token; None where there is no such embedding.
 
     Args:
-        config: the network's numbers.
+        config: the stack's numbers.
         ids: (B, T) token ids, if the input was ids.
         given: (B, T) positions that the caller chose, if any.
         layout: how tokens lie.
         device: where to put them.
+        past: how many tokens came before these.
 
     Raises:
         ValueError: the sequence is longer than there are positions.
     """
-    first = config.pad_id + 1 if config.positions_skip_padding else config.position_offset
-    room = config.positions - first
-    if given is None and layout.length > room:
-        raise ValueError(f"the sequence has {layout.length} tokens, but the model has positions for {room}")
+    if config.room is None:
+        return None
+    length = past + layout.length
+    if given is None and length > config.room:
+        raise ValueError(f"the sequence has {length} tokens, but the model has positions for {config.room}")
     if given is not None:
         rows = given + config.position_offset
     elif config.positions_skip_padding and ids is not None:
         real = (ids != config.pad_id).long()
-        rows = real.cumsum(1) * real + config.pad_id
+        rows = (real.cumsum(1) + past) * real + config.pad_id
     else:
-        rows = torch.arange(first, first + layout.length, device=device)[None]
+        first = config.first_position
+        rows = torch.arange(first + past, first + length, device=device)[None]
     return layout.tokens(rows.expand(layout.rows, layout.length)) if layout.packed else rows

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adapterzoo.core.config import NetworkConfig, StackConfig
+from adapterzoo.core.config import StackConfig
 from adapterzoo.core.sites import Ctx, Final, Unit
 from adapterzoo.nn.activations import activation
 from adapterzoo.nn.attention import Attention, Batch, Linear, adapt
+from adapterzoo.nn.cache import LayerCache
+
+
+class LayerOutput(NamedTuple):
+    """A layer's output (…, D) by token, and its blocks' attention probabilities if they were asked for."""
+
+    hidden: Tensor
+    attention: Tensor | None
+    cross_attention: Tensor | None
 
 
 class Mlp(nn.Module):
     """W_down·act(W_up·x), with the sites up and down."""
 
-    def __init__(self, config: NetworkConfig, inner: int) -> None:
+    def __init__(self, config: StackConfig) -> None:
         super().__init__()
-        self.up, self.down = Linear(config.width, inner), Linear(inner, config.width)
+        self.up, self.down = Linear(config.width, config.inner), Linear(config.inner, config.width)
         self.activation, self.dropout = activation(config.activation), config.activation_dropout
 
     def forward(self, x: Tensor, batch: Batch, units: Mapping[str, Unit]) -> Tensor:
@@ -30,47 +40,64 @@ class Mlp(nn.Module):
 
 
 class Layer(nn.Module):
-    """Self-attention, cross-attention in a decoder, feed-forward; after each: LayerNorm(x + h)."""
+    """Self-attention, cross-attention in a decoder, feed-forward.
 
-    def __init__(self, config: NetworkConfig, stack: StackConfig) -> None:
+    A block f is LayerNorm(x + f(x)) with the norm after it, or x + f(LayerNorm(x)) with the norm before it: of
+    `attn_norm` and `attn_prenorm` one is None, and so for the other blocks.
+    """
+
+    attn_prenorm: nn.LayerNorm | None
+    attn_norm: nn.LayerNorm | None
+    cross_prenorm: nn.LayerNorm | None
+    cross_norm: nn.LayerNorm | None
+    mlp_prenorm: nn.LayerNorm | None
+    mlp_norm: nn.LayerNorm | None
+
+    def __init__(self, config: StackConfig) -> None:
         super().__init__()
-        width, eps, dropout = config.width, config.eps, config.attention_dropout
-        self.attn, self.attn_norm = Attention("attn", width, stack.heads, dropout), nn.LayerNorm(width, eps)
-        if stack.cross:
-            self.cross, self.cross_norm = (
-                Attention("cross", width, stack.heads, dropout),
-                nn.LayerNorm(width, eps),
-            )
-        self.mlp, self.mlp_norm = Mlp(config, stack.inner), nn.LayerNorm(width, eps)
-        self.dropout, self.has_cross = config.dropout, stack.cross
+        self.attn = Attention("attn", config.width, config.heads, config.attention_dropout)
+        self.cross = Attention("cross", config.width, config.heads, config.attention_dropout) if config.cross else None
+        self.mlp = Mlp(config)
+        for block in ("attn", "cross", "mlp") if config.cross else ("attn", "mlp"):
+            norm = nn.LayerNorm(config.width, config.eps)
+            self.add_module(f"{block}_prenorm", norm if config.pre_norm else None)
+            self.add_module(f"{block}_norm", None if config.pre_norm else norm)
+        self.dropout = config.dropout
 
     def forward(
-        self, x: Tensor, batch: Batch, units: Mapping[str, Unit]
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """The layer's output by token, and the two blocks' attention probabilities if they were asked for.
+        self, x: Tensor, batch: Batch, units: Mapping[str, Unit], cache: LayerCache | None = None
+    ) -> LayerOutput:
+        """The layer's output.
 
         Args:
             x: (…, D) by token.
             batch: what the stack was told about the batch.
             units: what is active here, by site.
+            cache: the keys and values of earlier steps, to be extended.
         """
-        h, weights = self.attn(x, batch, units)
+        slot = None if cache is None else cache.attn
+        h, weights = self.attn(_normed(self.attn_prenorm, x), batch, units, slot=slot)
         x = self._join("attn.join", h, x, self.attn_norm, batch, units)
         cross_weights = None
-        if self.has_cross and batch.memory is not None:
-            h, cross_weights = self.cross(x, batch, units, batch.memory)
+        if self.cross is not None and batch.memory is not None:
+            slot = None if cache is None else cache.cross
+            h, cross_weights = self.cross(_normed(self.cross_prenorm, x), batch, units, batch.memory, slot)
             x = self._join("cross.join", h, x, self.cross_norm, batch, units)
-        h = self.mlp(x, batch, units)
-        return self._join("mlp.join", h, x, self.mlp_norm, batch, units), weights, cross_weights
+        h = self.mlp(_normed(self.mlp_prenorm, x), batch, units)
+        return LayerOutput(self._join("mlp.join", h, x, self.mlp_norm, batch, units), weights, cross_weights)
 
     def _join(
-        self, name: str, h: Tensor, x: Tensor, norm: nn.LayerNorm, batch: Batch, units: Mapping[str, Unit]
+        self, name: str, h: Tensor, x: Tensor, norm: nn.LayerNorm | None, batch: Batch, units: Mapping[str, Unit]
     ) -> Tensor:
         h = F.dropout(h, self.dropout, self.training)
         unit = units.get(name)
         joined = h if unit is None else unit(h, Ctx(batch.layout, batch.run.once, residual=x, norm=norm))
         if not isinstance(joined, Final):
-            return norm(x + joined)  # type: ignore[no-any-return]
+            return _normed(norm, x + joined)
         if joined.where is None:
             return joined.value
-        return torch.where(joined.where, joined.value, norm(x + joined.value))
+        return torch.where(joined.where, joined.value, _normed(norm, x + joined.value))
+
+
+def _normed(norm: nn.LayerNorm | None, x: Tensor) -> Tensor:
+    return x if norm is None else norm(x)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from adapterzoo.core.config import NetworkConfig, StackConfig
-from adapterzoo.core.sites import BARE, Run, Site
+from adapterzoo.core.config import NetworkConfig
+from adapterzoo.core.sites import BARE, Run, Site, Unit
 from adapterzoo.nn.attention import Batch, Mask, Memory
-from adapterzoo.nn.embedding import Embedding, position_rows
-from adapterzoo.nn.layer import Layer
+from adapterzoo.nn.cache import Cache, LayerCache
+from adapterzoo.nn.embedding import Embedding, position_rows, token_embedding
+from adapterzoo.nn.layer import Layer, LayerOutput
 from adapterzoo.nn.layout import Layout
 
-NOTHING: dict[str, object] = {}
+NOTHING: Mapping[str, Unit] = {}
 
 
 class StackInput(NamedTuple):
@@ -55,16 +58,29 @@ class StackOutput(NamedTuple):
 
 
 class Transformer(nn.Module):
-    """Token embedding, an embedding and layers for each stack, a pooler where there is one."""
+    """Token embedding, an embedding and layers for each stack, a pooler where there is one.
+
+    Attributes:
+        token: the token embedding of the last stack, and of both if they share one.
+        bridge: brings the encoder's output to the decoder's width, where they differ.
+        checkpointing: whether layers are computed again in the backward pass, to keep their insides out of memory.
+    """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.config = config
-        self.token = nn.Embedding(config.vocab, config.width, padding_idx=config.pad_id)
-        self.embed = nn.ModuleDict({stack: Embedding(config) for stack in config.stacks()})
-        for name, stack in config.stacks().items():
-            self.add_module(name, nn.ModuleList(Layer(config, stack) for _ in range(stack.layers)))
+        self.config, stacks = config, config.stacks()
+        self.token = token_embedding(config.last)
+        own = set() if config.one_vocabulary else set(stacks) - {config.last_stack}
+        self.embed = nn.ModuleDict({name: Embedding(stack, name in own) for name, stack in stacks.items()})
+        for name, stack in stacks.items():
+            self.add_module(name, nn.ModuleList(Layer(stack) for _ in range(stack.layers)))
+        self.last_norm = nn.ModuleDict(
+            {name: nn.LayerNorm(stack.width, stack.eps) for name, stack in stacks.items() if stack.pre_norm}
+        )
+        widths = [stack.width for stack in stacks.values()]
+        self.bridge = nn.Linear(widths[0], widths[-1]) if widths[0] != widths[-1] else None
         self.pooler = nn.Linear(config.width, config.width) if config.pooler else None
+        self.checkpointing = False
 
     def forward(
         self,
@@ -74,6 +90,7 @@ class Transformer(nn.Module):
         memory: Memory | None = None,
         keep_hidden: bool = False,
         keep_attention: bool = False,
+        cache: Cache | None = None,
     ) -> StackOutput:
         """One stack, from ids or embeddings to the last hidden states.
 
@@ -84,21 +101,28 @@ class Transformer(nn.Module):
             memory: what cross-attention looks at.
             keep_hidden: whether to return every layer's output.
             keep_attention: whether to return attention probabilities.
+            cache: the keys and values of the tokens before these, to be extended.
         """
-        layout, mask = given.layout, given.mask
-        batch = Batch(layout, mask, run, memory, keep_attention)
-        x = self._embed(stack, given)
-        hidden, attentions, crosses = [x], [], []
-        numbers: StackConfig = self.config.stacks()[stack]
+        layout, numbers = given.layout, self.config.stacks()[stack]
+        batch = Batch(layout, given.mask, run, memory, keep_attention)
+        x = self._embed(stack, given, 0 if cache is None else cache.length)
+        hidden: list[Tensor] = [x]
+        attentions: list[Any] = []
+        crosses: list[Any] = []
         for index, layer in enumerate(getattr(self, stack)):
             if self.training and numbers.layerdrop and torch.rand(()).item() < numbers.layerdrop:
                 continue
-            x, attention, cross = layer(x, batch, run.tables.get((stack, index), NOTHING))
+            units = run.tables.get((stack, index), NOTHING)
+            out = self._layer(layer, x, batch, units, None if cache is None else cache.layers[index])
+            x = out.hidden
             if keep_hidden:
                 hidden.append(x)
             if keep_attention:
-                attentions.append(attention)
-                crosses.append(cross)
+                attentions.append(out.attention)
+                crosses.append(out.cross_attention)
+        if stack in self.last_norm:
+            x = self.last_norm[stack](x)
+            hidden[-1] = x
         return StackOutput(
             x,
             layout,
@@ -107,19 +131,38 @@ class Transformer(nn.Module):
             tuple(crosses) if keep_attention and numbers.cross and memory is not None else None,
         )
 
-    def _embed(self, stack: str, given: StackInput) -> Tensor:
-        layout = given.layout
+    def _layer(
+        self, layer: nn.Module, x: Tensor, batch: Batch, units: Mapping[str, Unit], cache: LayerCache | None
+    ) -> LayerOutput:
+        again = self.checkpointing and torch.is_grad_enabled() and cache is None
+        out: LayerOutput = (
+            checkpoint(layer, x, batch, units, use_reentrant=False) if again else layer(x, batch, units, cache)
+        )
+        return out
+
+    def _embed(self, stack: str, given: StackInput, past: int) -> Tensor:
+        layout, numbers, embed = given.layout, self.config.stacks()[stack], self.embed[stack]
         if given.embeds is not None:
             tokens = layout.tokens(given.embeds)
         else:
             assert given.ids is not None
-            tokens = self.token(layout.tokens(given.ids))
-            if self.config.embed_scale != 1.0:
-                tokens = tokens * self.config.embed_scale
-        positions = position_rows(self.config, given.ids, given.positions, layout, tokens.device)
+            tokens = self.token_of(stack)(layout.tokens(given.ids))
+            if numbers.embed_scale != 1.0:
+                tokens = tokens * numbers.embed_scale
+        positions = position_rows(numbers, given.ids, given.positions, layout, tokens.device, past)
         segments = None if given.segments is None else layout.tokens(given.segments)
-        out: Tensor = self.embed[stack](tokens, positions, segments)
+        out: Tensor = embed(tokens, positions, segments)
         return out
+
+    def token_of(self, stack: str) -> nn.Embedding:
+        """A stack's token embedding."""
+        own: Any = self.embed[stack].token
+        token: nn.Embedding = self.token if own is None else own
+        return token
+
+    def remembered(self, hidden: Tensor) -> Tensor:
+        """An encoder's output (…, D) as the decoder's cross-attention takes it."""
+        return hidden if self.bridge is None else self.bridge(hidden)
 
     def pooled(self, hidden: Tensor, layout: Layout) -> Tensor | None:
         """tanh(W·h_first + b), (B, D); None where there is no pooler."""

@@ -132,9 +132,9 @@ def room(model) -> int:
 
 
 def test_a_sequence_beyond_the_positions_is_told(model):
-    table = model.base.config.positions
+    table = model.base.config.first.positions
     beyond = room(model)
-    first = model.config.pad_token_id + 1 if model.base.config.positions_skip_padding else table - beyond
+    first = model.config.pad_token_id + 1 if model.base.config.first.positions_skip_padding else table - beyond
     assert table - 3 <= beyond <= table and beyond == table - first
     said = f"the sequence has {beyond + 1} tokens, but the model has positions for {beyond}"
     with refuses(ValueError, said, model=model):
@@ -148,7 +148,7 @@ def test_a_position_beyond_the_table_is_told(model, plain, value):
     config = model.base.config
     positions = torch.arange(LENGTH).repeat(ROWS, 1)
     positions[1, 1] = value
-    last = config.positions - config.position_offset - 1
+    last = config.first.positions - config.first.position_offset - 1
     said = f"position_ids holds {value}, but the model's positions go from 0 to {last}"
     with refuses(ValueError, said, model=model):
         model(**plain, position_ids=positions)
@@ -160,7 +160,7 @@ def test_a_position_beyond_the_table_is_told(model, plain, value):
 def test_a_token_type_beyond_the_table_is_told(model, plain, value):
     types = torch.zeros(ROWS, LENGTH, dtype=torch.long)
     types[0, 0] = value
-    last = max(model.base.config.segments, 1) - 1
+    last = max(model.base.config.first.segments, 1) - 1
     said = f"token_type_ids holds {value}, but the model's token types go from 0 to {last}"
     with refuses(ValueError, said, model=model):
         model(**plain, token_type_ids=types)

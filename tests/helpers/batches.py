@@ -54,8 +54,8 @@ def batch_for(
     lengths = lengths or [length - (3 * row) % max(1, length - 2) for row in range(rows)]
     mask = padding_mask(lengths, length)
     batch = {"input_ids": padded(model, random_ids(model, rows, length), mask), "attention_mask": mask}
-    if model.base.config.segments > 1:
-        batch["token_type_ids"] = torch.randint(model.base.config.segments, (rows, length))
+    if model.base.config.first.segments > 1:
+        batch["token_type_ids"] = torch.randint(model.base.config.first.segments, (rows, length))
     if len(stacks) == 2 and decoder:
         batch["decoder_attention_mask"] = padding_mask([n - 1 for n in reversed(lengths)], length - 1)
         batch["decoder_input_ids"] = random_ids(model, rows, length - 1)
