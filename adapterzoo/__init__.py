@@ -17,12 +17,15 @@ from adapterzoo.auto import (
     AutoModelForTokenClassification,
 )
 from adapterzoo.context import AdapterSetup
-from adapterzoo.core.compose import AdapterCompositionBlock, BatchSplit, Stack, parse_composition
+from adapterzoo.core.compose import AdapterCompositionBlock, BatchSplit, Parallel, Stack, parse_composition
 from adapterzoo.core.outputs import ModelOutput, MultiHeadOutput
 from adapterzoo.core.registry import UnknownName
+from adapterzoo.generation import GenerateOutput, GenerationConfig
 from adapterzoo.heads import PredictionHead
 from adapterzoo.heads.classification import ClassificationHead, MultiLabelClassificationHead, MultipleChoiceHead
+from adapterzoo.heads.dependency import BiaffineParsingHead
 from adapterzoo.heads.lm import BertStyleMaskedLMHead, CausalLMHead, Seq2SeqLMHead
+from adapterzoo.heads.similarity import SimilarityHead
 from adapterzoo.heads.token import QuestionAnsweringHead, TaggingHead
 from adapterzoo.methods.base import AdapterConfig
 from adapterzoo.methods.bottleneck import (
@@ -67,15 +70,19 @@ __all__ = [
     "BatchEncoding",
     "BatchSplit",
     "BertStyleMaskedLMHead",
+    "BiaffineParsingHead",
     "BnConfig",
     "CausalLMHead",
     "CheckpointError",
     "ClassificationHead",
     "DoubleSeqBnConfig",
     "FileError",
+    "GenerateOutput",
+    "GenerationConfig",
     "LoRAConfig",
     "Model",
     "ModelConfig",
+    "Parallel",
     "ModelOutput",
     "MultiHeadOutput",
     "MultiLabelClassificationHead",
@@ -86,6 +93,7 @@ __all__ = [
     "QuestionAnsweringHead",
     "Seq2SeqLMHead",
     "SeqBnConfig",
+    "SimilarityHead",
     "Stack",
     "StaticModel",
     "TaggingHead",

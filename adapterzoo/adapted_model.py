@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import nn
 
-from adapterzoo import adapting, embedding_files, embeddings, pretrained
+from adapterzoo import adapting, parts, pretrained
 from adapterzoo.archs.base import Architecture, StaticHead
 from adapterzoo.archs.config import ModelConfig
 from adapterzoo.core.compose import AdapterCompositionBlock, Setup
@@ -20,7 +20,6 @@ from adapterzoo.heads.base import HEADS, PredictionHead
 from adapterzoo.nn.transformer import Transformer
 from adapterzoo.pool import AdapterPool
 from adapterzoo.store import Source
-from adapterzoo.tokenizer import Tokenizer
 
 Self = TypeVar("Self", bound="AdaptedModel")
 
@@ -38,10 +37,12 @@ class AdaptedModel(nn.Module):
         adapters: the adapters by name.
         embeddings: the named token embeddings that are not in use.
         padding_free: whether batches leave padding out (the normal way).
+        family: the architecture's classes by name.
     """
 
-    architecture: ClassVar[Architecture]
-    static: ClassVar[StaticHead | None] = None
+    architecture: Architecture
+    family: ClassVar[Mapping[str, type[Any]]] = {}
+    static: StaticHead | None = None
 
     def __init__(self, config: ModelConfig, add_pooling_layer: bool = True, initialise: bool = True) -> None:
         super().__init__()
@@ -49,6 +50,9 @@ class AdaptedModel(nn.Module):
             kind = self.architecture.config.__name__
             raise TypeError(f"{type(self).__name__} needs a {kind}, not {type(config).__name__}")
         config.check()
+        self.architecture = type(self).architecture.under(config)
+        if self.static is not None:
+            self.static = self.architecture.static(self.architecture.class_name(self.static), config)
         self.config = copy.copy(config)  # the caller's is not ours to change: labels, adapters
         with torch.device("meta"):
             self.base = Transformer(self._numbers(add_pooling_layer))
@@ -108,6 +112,33 @@ class AdaptedModel(nn.Module):
         )
         return (model, report) if output_loading_info else model
 
+    @classmethod
+    def from_encoder_decoder_pretrained(
+        cls: type[Self],
+        encoder: Source,
+        decoder: Source,
+        *,
+        allow_pickle: bool = False,
+        dtype: torch.dtype | str | None = None,
+        **changes: Any,
+    ) -> Self:
+        """An encoder-decoder whose parts have the weights of two checkpoints (Rothe et al. 2019, arXiv:1907.12461).
+
+        What neither has is new: cross-attention, and the decoder's head where its checkpoint has no words' head.
+
+        Args:
+            encoder, decoder: directories or repositories' ids on the Hub.
+            allow_pickle, dtype: see `from_pretrained`.
+            changes: fields of the pair's config to set, such as `decoder_start_token_id`.
+
+        Raises:
+            TypeError: the class is no pair.
+            FileNotFoundError: there is no such checkpoint.
+            ValueError: a checkpoint does not fit; every problem is named.
+        """
+        model: Self = parts.load(cls, encoder, decoder, allow_pickle, dtype, changes)
+        return model
+
     def save_pretrained(self, directory: Source) -> None:
         """Write config.json and model.safetensors as HF does; adapters, heads, embeddings in folders of their own."""
         pretrained.save(self, directory)
@@ -130,9 +161,26 @@ class AdaptedModel(nn.Module):
         """The token embedding that is in use."""
         return self.base.token
 
-    def gradient_checkpointing_enable(self) -> None:
-        """Compute layers again in the backward pass: less memory, about a third more time (arXiv:1604.06174)."""
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None) -> None:
+        """Compute layers again in the backward pass: less memory, about a third more time (arXiv:1604.06174).
+
+        Args:
+            gradient_checkpointing_kwargs: as HF has it; there is one way to do it, `{"use_reentrant": False}`.
+
+        Raises:
+            ValueError: it asks for another.
+        """
+        if gradient_checkpointing_kwargs and dict(gradient_checkpointing_kwargs) != {"use_reentrant": False}:
+            raise ValueError(
+                f"gradient checkpointing takes use_reentrant=False alone, not {dict(gradient_checkpointing_kwargs)!r}: "
+                "reentrant checkpoints give adapters on a frozen network no gradients"
+            )
         self.base.checkpointing = True
+
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """Whether layers are computed again in the backward pass."""
+        return self.base.checkpointing
 
     def gradient_checkpointing_disable(self) -> None:
         """Keep what the backward pass needs."""
@@ -268,113 +316,6 @@ class AdaptedModel(nn.Module):
     def adapter_summary(self, as_dict: bool = False) -> Any:
         """A table of the adapters: method, parameters, whether active and trained; or the same as a list of dicts."""
         return adapting.summary(self, as_dict)
-
-    # ------------------------------------------------------------------------------------------ embeddings
-
-    def add_embeddings(
-        self,
-        name: str,
-        tokenizer: embeddings.VocabularyLike,
-        reference_embedding: str | None = None,
-        reference_tokenizer: embeddings.VocabularyLike | None = None,
-        embedding_dim: int | None = None,
-    ) -> None:
-        """Add a token embedding for another tokenizer, and make it the active one. Its rows are random.
-
-        With a reference, rows of tokens that both vocabularies have are copied, and so are these tokens' biases in
-        heads whose weight is the embedding's. The config's ids of special tokens stay as they are.
-
-        Args:
-            name: any name but one that an embedding has; the model's own has the name "default".
-            tokenizer: whatever has `len()`, `get_vocab()` and `save_pretrained(directory)`.
-            reference_embedding: the embedding to copy rows from.
-            reference_tokenizer: the tokenizer that it is for.
-            embedding_dim: width of the rows; it can only be the model's.
-
-        Raises:
-            UnknownName: there is no such reference.
-            ValueError: the name is taken, the width is another, only one half of a reference is given, or it has fewer
-                rows than its tokenizer has tokens. Nothing is changed then.
-        """
-        embeddings.add(self, name, tokenizer, reference_embedding, reference_tokenizer, embedding_dim)
-
-    def delete_embeddings(self, name: str) -> None:
-        """Delete a token embedding. If it is active, "default" becomes so.
-
-        Raises:
-            UnknownName: there is none of that name.
-            ValueError: it is "default", the model's own.
-        """
-        embeddings.delete(self, name)
-
-    def set_active_embeddings(self, name: str) -> None:
-        """Make a token embedding the active one.
-
-        The ids that the model takes and `config.vocab_size` become those of its vocabulary. A head whose weight is the
-        embedding's goes with it: it has as many outputs as the new one has rows, and the biases that it had under it
-        before, or 0. These are other parameters, so make an optimizer afterwards.
-
-        Raises:
-            UnknownName: there is none of that name.
-        """
-        embeddings.activate(self, name)
-
-    @property
-    def active_embeddings(self) -> str:
-        """The name of the active token embedding."""
-        return self.embeddings.active
-
-    @property
-    def loaded_embeddings(self) -> dict[str, nn.Embedding]:
-        """All token embeddings by name; "default", the model's own, is always there."""
-        return embeddings.loaded(self)
-
-    def embeddings_tokenizer(self, name: str | None = None) -> Any:
-        """The tokenizer that a token embedding was added or loaded with; None if that is not known.
-
-        Args:
-            name: the embedding; the active one if None.
-
-        Raises:
-            UnknownName: there is none of that name.
-        """
-        name = self.embeddings.active if name is None else name
-        self.embeddings.check(name)
-        return self.embeddings.tokenizer(name)
-
-    def save_embeddings(self, path: Source, name: str, tokenizer: embeddings.VocabularyLike | None = None) -> None:
-        """Write a token embedding to `embedding.safetensors`, and the biases that heads with its weight have under it.
-
-        Args:
-            path: the directory.
-            name: the embedding.
-            tokenizer: a tokenizer to write beside it, into the folder `tokenizer`.
-
-        Raises:
-            UnknownName: there is no such embedding.
-            ValueError: the tokenizer has more tokens than the embedding has rows.
-        """
-        embedding_files.save(self, path, name, tokenizer)
-
-    def load_embeddings(
-        self, path: Source, name: str, *, version: str | None = None, allow_pickle: bool = True
-    ) -> Tokenizer | None:
-        """Load a token embedding that was saved here or by AdapterHub's library, and make it the active one.
-
-        Args:
-            path: a directory, or a repository's id on the Hub.
-            name: the name to give it.
-            version: branch, tag or commit on the Hub.
-            allow_pickle: whether AdapterHub's `embedding.pt` may be read (tensors only).
-
-        Returns:
-            The tokenizer beside it; None if there is none.
-
-        Raises:
-            FileNotFoundError: there is no embedding.
-            ValueError: the name is taken, or the files do not fit the model or each other. Nothing is changed then.
-        """
-        return embedding_files.load(self, path, name, allow_pickle, version)
 
     # ------------------------------------------------------------------------------------------ heads: none here
 

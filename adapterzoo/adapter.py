@@ -39,3 +39,11 @@ class Adapter(nn.Module):
     def unit(self, site: Site) -> nn.Module | None:
         """The unit at `site`; None where the adapter has none."""
         return self.units[site.slug] if site.slug in self.units else None
+
+    def reads_rows(self, stack: str) -> bool:
+        """Whether what it does to a token of a stack depends on the row's other tokens, so that each new one moves it.
+
+        Such units say so by an attribute `reads_row`.
+        """
+        units = (unit for slug, unit in self.units.items() if slug.startswith(f"{stack}-"))
+        return any(getattr(unit, "reads_row", False) for unit in units)

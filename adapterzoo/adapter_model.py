@@ -1,4 +1,4 @@
-"""Models with flexible heads: named, several at once, added and deleted as you like."""
+"""Models with flexible heads: which of them answers, their files, and how they are run."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from typing import Any
 import torch
 from torch import nn
 
-from adapterzoo import head_files
+from adapterzoo import head_files, recast
 from adapterzoo.adapting import model_name
 from adapterzoo.archs.base import StaticHead
-from adapterzoo.archs.config import ModelConfig
 from adapterzoo.context import Scope
 from adapterzoo.core.compose import Setup, parse_composition
-from adapterzoo.core.registry import NamedModules, unknown
+from adapterzoo.generation.runs import generating_heads
 from adapterzoo.head_setup import HeadChoice, choose, heads_from_setup
-from adapterzoo.heads import HEADS, Features, PredictionHead
+from adapterzoo.headed_model import HeadedModel
+from adapterzoo.heads import Features, PredictionHead
+from adapterzoo.heads.arguments import entry, for_head, is_for_each
+from adapterzoo.heads.lm import LMHead
 from adapterzoo.heads.make import make_head
-from adapterzoo.heads.run import run_by_rows, run_head
+from adapterzoo.heads.run import run_by_rows, run_each, run_head
 from adapterzoo.inputs import Inputs
-from adapterzoo.models import Model
 from adapterzoo.static import decoder_input_from_labels
 from adapterzoo.store import Source
 
 
-class AdapterModel(Model):
+class AdapterModel(HeadedModel):
     """A network with adapters and named heads.
 
     Which head a forward uses: `head=` of the call, else that of `AdapterSetup`, else `active_head`.
@@ -39,195 +40,7 @@ class AdapterModel(Model):
         heads: the heads by name.
     """
 
-    def __init__(self, config: ModelConfig, initialise: bool = True) -> None:
-        super().__init__(config, initialise=initialise)
-        self.heads: NamedModules[PredictionHead] = NamedModules("head")
-        self.custom_heads: dict[str, type[PredictionHead]] = {}
-        self._active_head: Any = None
-
-    # ------------------------------------------------------------------------------------------ adding and deleting
-
-    def add_prediction_head(self, head: PredictionHead, overwrite_ok: bool = False, set_active: bool = True) -> None:
-        """Add a head that is made already, under its own name.
-
-        Raises:
-            TypeError: it is no head.
-            ValueError: the name is taken, or its labels are none.
-        """
-        self._check_head(head, overwrite_ok)
-        like = self.base.token.weight
-        if not like.is_meta:
-            head.to(device=like.device, dtype=like.dtype)
-            head.tie(self)
-        self.heads[head.name] = head.train(self.training)
-        if set_active:
-            self.active_head = head.name
-
-    def _check_head(self, head: PredictionHead, overwrite_ok: bool) -> None:
-        if not isinstance(head, PredictionHead):
-            raise TypeError(f"a head is a PredictionHead, not {head!r}")
-        self.heads.check_new(head.name, overwrite_ok)
-        head.id2label()  # for the error
-
-    def add_prediction_head_from_config(
-        self, head_name: str, config: Mapping[str, Any], overwrite_ok: bool = False, set_active: bool = True
-    ) -> None:
-        """Add a head of a config's `head_type`, with its other entries.
-
-        Raises:
-            ValueError: the name is taken, or the type or an entry is none.
-        """
-        self.heads.check_new(head_name, overwrite_ok)
-        self.add_prediction_head(make_head(self, head_name, config), overwrite_ok, set_active)
-
-    @property
-    def head_types(self) -> dict[str, type[PredictionHead]]:
-        """The heads that the model may have, by type: its architecture's, and the custom ones."""
-        return {**super().head_types, **self.custom_heads}
-
-    def _add(self, kind: str, name: str, overwrite_ok: bool, settings: dict[str, Any]) -> None:
-        if kind not in self.architecture.heads:
-            raise ValueError(unknown(f"head for {type(self).__name__} of type", kind, self.architecture.heads))
-        id2label = settings.pop("id2label", None)
-        settings |= {} if id2label is None else {"id2label": id2label}
-        self.add_prediction_head_from_config(name, {"head_type": kind, **settings}, overwrite_ok)
-
-    def add_classification_head(
-        self,
-        head_name: str,
-        num_labels: int = 2,
-        layers: int = 2,
-        activation_function: str | None = "tanh",
-        overwrite_ok: bool = False,
-        multilabel: bool = False,
-        id2label: Mapping[int, str] | None = None,
-        use_pooler: bool = False,
-    ) -> None:
-        """Add a head that classifies rows and activate it; one label means regression. See ClassificationHead."""
-        settings = _settings(num_labels=num_labels, layers=layers, activation_function=activation_function)
-        kind = "multilabel_classification" if multilabel else "classification"
-        self._add(kind, head_name, overwrite_ok, {**settings, "id2label": id2label, "use_pooler": use_pooler})
-
-    def add_multiple_choice_head(
-        self,
-        head_name: str,
-        num_choices: int = 2,
-        layers: int = 2,
-        activation_function: str | None = "tanh",
-        overwrite_ok: bool = False,
-        id2label: Mapping[int, str] | None = None,
-        use_pooler: bool = False,
-    ) -> None:
-        """Add a head that picks one of several choices and activate it. See MultipleChoiceHead."""
-        settings = _settings(num_choices=num_choices, layers=layers, activation_function=activation_function)
-        more = {"id2label": id2label, "use_pooler": use_pooler}
-        self._add("multiple_choice", head_name, overwrite_ok, {**settings, **more})
-
-    def add_tagging_head(
-        self,
-        head_name: str,
-        num_labels: int = 2,
-        layers: int = 1,
-        activation_function: str | None = "tanh",
-        overwrite_ok: bool = False,
-        id2label: Mapping[int, str] | None = None,
-    ) -> None:
-        """Add a head that labels tokens and activate it. See TaggingHead."""
-        settings = _settings(num_labels=num_labels, layers=layers, activation_function=activation_function)
-        self._add("tagging", head_name, overwrite_ok, {**settings, "id2label": id2label})
-
-    def add_qa_head(
-        self,
-        head_name: str,
-        num_labels: int = 2,
-        layers: int = 1,
-        activation_function: str | None = "tanh",
-        overwrite_ok: bool = False,
-        id2label: Mapping[int, str] | None = None,
-    ) -> None:
-        """Add a head that finds an answer's start and end and activate it. See QuestionAnsweringHead."""
-        settings = _settings(num_labels=num_labels, layers=layers, activation_function=activation_function)
-        self._add("question_answering", head_name, overwrite_ok, {**settings, "id2label": id2label})
-
-    def add_masked_lm_head(
-        self,
-        head_name: str,
-        activation_function: str | None = "gelu",
-        layers: int = 2,
-        overwrite_ok: bool = False,
-    ) -> None:
-        """Add a masked language model's head and activate it. See BertStyleMaskedLMHead."""
-        settings = _settings(layers=layers, activation_function=activation_function)
-        self._add("masked_lm", head_name, overwrite_ok, settings)
-
-    def add_causal_lm_head(
-        self,
-        head_name: str,
-        activation_function: str | None = "gelu",
-        layers: int = 2,
-        overwrite_ok: bool = False,
-    ) -> None:
-        """Add a causal language model's head and activate it. See CausalLMHead."""
-        settings = _settings(layers=layers, activation_function=activation_function, layer_norm=True, bias=True)
-        self._add("causal_lm", head_name, overwrite_ok, settings)
-
-    def add_seq2seq_lm_head(self, head_name: str, layers: int = 1, overwrite_ok: bool = False) -> None:
-        """Add a decoder's language-model head and activate it. See Seq2SeqLMHead."""
-        self._add("seq2seq_lm", head_name, overwrite_ok, {"layers": layers})
-
-    def register_custom_head(self, identifier: str, head_cls: type[PredictionHead]) -> None:
-        """Make a class of yours known under a type's name, for `add_custom_head` and for loading.
-
-        Raises:
-            TypeError: it is no subclass of PredictionHead.
-            ValueError: the type is a built-in one.
-        """
-        if not (isinstance(identifier, str) and isinstance(head_cls, type) and issubclass(head_cls, PredictionHead)):
-            raise TypeError(f"register a string and a subclass of PredictionHead, not {identifier!r} and {head_cls!r}")
-        if not identifier or identifier in HEADS:
-            raise ValueError(f"a custom head's type must not be empty or a built-in one's, but it is {identifier!r}")
-        self.custom_heads[identifier] = head_cls
-
-    def add_custom_head(
-        self,
-        head_type: str,
-        head_name: str,
-        overwrite_ok: bool = False,
-        set_active: bool = True,
-        **kwargs: Any,
-    ) -> None:
-        """Add a head of a registered or built-in type; `kwargs` go to its class.
-
-        Raises:
-            ValueError: the type is not registered, or the name is taken.
-        """
-        self.add_prediction_head_from_config(head_name, {"head_type": head_type, **kwargs}, overwrite_ok, set_active)
-
-    def delete_head(self, head_name: str) -> None:
-        """Delete a head; if it was active, none is.
-
-        Raises:
-            UnknownName: there is none of that name.
-        """
-        del self.heads[head_name]
-        if head_name in HeadChoice.names(self._active_head):
-            self._active_head = None
-
     # ------------------------------------------------------------------------------------------ choosing
-
-    @property
-    def active_head(self) -> Any:
-        """The active head's name; a BatchSplit of names; a list of names; or None."""
-        return self._active_head
-
-    @active_head.setter
-    def active_head(self, heads: Any) -> None:
-        for name in HeadChoice.names(heads):
-            self.heads[name]
-        names = self.heads[heads].id2label() if isinstance(heads, str) and heads else None
-        if names is not None:
-            self.config._set_labels(None, names)
-        self._active_head = heads or None
 
     def set_active_adapters(self, adapter_setup: Setup, skip_layers: Sequence[int] | None = None) -> None:
         """Make a setup the active one, and the heads of its adapters' names the active ones, where there are such."""
@@ -299,6 +112,24 @@ class AdapterModel(Model):
         self.add_prediction_head(head, overwrite_ok=True, set_active=set_active)
         return name
 
+    def to_static(self, head_name: str | None = None, class_name: str | None = None) -> Any:
+        """The same as a model of HF's class with one of the heads as its fixed head, such as BertForMaskedLM.
+
+        It has copies of all tensors: training one model leaves the other as it is. Adapters come along, and so does
+        the active setup; other heads and embeddings do not, nor does a pooler that HF's class has not. Its config has
+        the head's labels and problem type. With `save_pretrained` it becomes a checkpoint that transformers opens.
+
+        Args:
+            head_name: the head; the active one if None.
+            class_name: the class; the one that the head fits if None.
+
+        Raises:
+            UnknownName: there is no such head or class.
+            ValueError: no head is named, and not just one is active; or the head fits no class. The message lists the
+                classes, and in what each of them differs.
+        """
+        return recast.to_static(self, head_name, class_name)
+
     def heads_of(self) -> dict[str, nn.Module]:
         """The heads by name."""
         return dict(self.heads.items())
@@ -347,29 +178,42 @@ class AdapterModel(Model):
     ) -> Any:
         return choose(self.heads, head, scope, names, order, self._active_head)
 
-    def _modules_of(self, heads: HeadChoice) -> list[PredictionHead]:
-        return [self.heads[name] for name in heads.heads if name is not None]
+    def _modules_of(self, heads: HeadChoice) -> list[PredictionHead | None]:
+        return [None if name is None else self.heads[name] for name in heads.heads]
+
+    def _generating(self, heads: HeadChoice, rows: int, copies: int) -> list[tuple[LMHead, int]]:
+        modules = [None if name is None else self.heads[name] for name in heads.heads]
+        sizes = heads.rows(rows) if heads.by_rows else (rows * copies,) * max(len(modules), 1)
+        runs = list(zip(modules or [None], sizes, strict=True))
+        return generating_heads(type(self).__name__, self.heads_of(), runs, heads.by_rows)
 
     def _with_decoder_input(self, inputs: Inputs, heads: HeadChoice, labels: dict[str, Any]) -> Inputs:
-        shifting = next((head for head in self._modules_of(heads) if head.labels_are_inputs), None)
-        return decoder_input_from_labels(self, inputs, shifting, labels)
+        modules, said = self._modules_of(heads), labels.get("labels")
+        shifting = [n for n, head in enumerate(modules) if head is not None and head.labels_are_inputs]
+        if said is not None and is_for_each(said, modules):
+            shifting = [n for n in shifting if entry(said, modules, n) is not None]
+            given = inputs.decoder_input_ids is not None or inputs.decoder_inputs_embeds is not None
+            if not given and (len(shifting) > 1 or (shifting and heads.by_rows)):
+                raise ValueError(
+                    "labels of one head do not say what the decoder reads for others: give decoder_input_ids"
+                )
+        if not shifting:
+            return inputs
+        first = shifting[0]
+        return decoder_input_from_labels(self, inputs, modules[first], for_head(labels, modules, first))
 
     def _respond(
         self, features: Features, heads: HeadChoice, inputs: Inputs, labels: dict[str, Any], as_dict: bool
     ) -> Any:
-        mask = inputs.attention_mask
-        if not heads.heads:
+        mask, modules = inputs.attention_mask, self._modules_of(heads)
+        if not modules:
             return super()._respond(features, heads, inputs, labels, as_dict)
-        if not heads.by_rows and len(heads.heads) == 1:
-            return run_head(self.heads[str(heads.heads[0])], features, mask, labels, as_dict)
-        modules = [None if name is None else self.heads[name] for name in heads.heads]
-        if not heads.by_rows:
-            return HeadChoice.each(modules, features, mask, labels)
-        rows = features.layout.rows // features.choices
-        numbers = heads.order or list(range(rows))
-        output = run_by_rows(modules, heads.sizes, numbers, features, mask, labels)
+        if not heads.by_rows and len(modules) == 1 and modules[0] is not None:
+            return run_head(modules[0], features, mask, for_head(labels, modules, 0), as_dict)
+        if heads.by_rows:
+            batch = features.layout.rows // features.choices // features.copies
+            numbers = heads.order or list(range(batch)) * features.copies
+            output = run_by_rows(modules, heads.rows(batch), numbers, features, mask, labels)
+        else:
+            output = run_each(modules, features, mask, labels)
         return output if as_dict else output.to_tuple()
-
-
-def _settings(**values: Any) -> dict[str, Any]:
-    return values

@@ -16,13 +16,15 @@ from adapterzoo.store import Source, find, read_json, read_tensors, require, wri
 from adapterzoo.writing import together
 
 
-def prepare_training(model: Host, setup: Setup) -> None:
+def prepare_training(model: Host, setup: Setup, train_embeddings: bool = False) -> None:
     """See `Model.train_adapter`."""
     block = model.adapters.checked(setup)
     if block is None:
         raise ValueError("name the adapters to train")
     model.set_active_adapters(block)
     model.base.requires_grad_(False)
+    model.embeddings.requires_grad_(False)
+    model.base.token.requires_grad_(train_embeddings)
     trained = set(names_in(block))
     for name, adapter in model.adapters.items():
         adapter.requires_grad_(name in trained)
@@ -43,7 +45,7 @@ def save_adapter(model: Host, directory: Source, name: str, with_head: bool) -> 
     """See `Model.save_adapter`."""
     folder, adapter = Path(directory), model.adapters[name]
     numbers, architecture = model.base.config, model.architecture
-    prefixed = type(model).__name__ != f"{architecture.name}Model"
+    prefixed = type(model).__name__ != architecture.class_name()
     tensors = adapterhub.export_adapter(adapter, name, architecture, numbers, prefixed)
     content = adapterhub.adapter_json(
         name, adapter, type(model).__name__, model_name(model), architecture, numbers.width

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from adapterzoo import zoo
-from adapterzoo.archs import ARCHITECTURES, ModelConfig
-from adapterzoo.core.registry import unknown
+from adapterzoo.archs import ARCHITECTURES, Architecture, ModelConfig
+from adapterzoo.core.registry import listing
 from adapterzoo.pretrained import read_config
 from adapterzoo.store import Source
 
@@ -38,10 +38,11 @@ class AutoBase:
     """Base of the Auto classes: from a config or a checkpoint to the class of its architecture.
 
     Attributes:
-        suffixes: what may follow the architecture's name in the class's, the first that there is.
+        head_types: the fixed head that the class has, the first of these that there is in an encoder or a whole
+            encoder-decoder, else in a decoder alone.
     """
 
-    suffixes: ClassVar[tuple[str, ...]] = ()
+    head_types: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         raise TypeError(f"make a model with {type(self).__name__}.from_pretrained(…) or .from_config(…)")
@@ -56,14 +57,20 @@ class AutoBase:
         """
         if not isinstance(config, ModelConfig):
             raise TypeError(f"{cls.__name__} needs a config such as BertConfig(…), not {config!r}")
-        name = ARCHITECTURES[config.model_type].name
-        for suffix in cls.suffixes:
-            if name + suffix in zoo.CLASSES:
-                return zoo.CLASSES[name + suffix]
-        there = [kind for kind in zoo.CLASSES if kind.startswith(name)]
-        raise ValueError(
-            unknown(f"{cls.__name__} for {config.model_type}, that is class", name + cls.suffixes[0], there)
-        )
+        architecture = ARCHITECTURES[config.model_type]
+        name = cls._class_name(architecture)
+        if name is None:
+            there = [architecture.class_name(static) for static in architecture.statics]
+            raise ValueError(f"there is no {cls.__name__} for {config.model_type}; there are {listing(there)}")
+        return zoo.CLASSES[name]
+
+    @classmethod
+    def _class_name(cls, architecture: Architecture) -> str | None:
+        for kind in cls.head_types:
+            found = [static for static in architecture.statics if static.head_type == kind]
+            if found:
+                return architecture.class_name(min(found, key=lambda static: static.decoder_only))
+        return None
 
     @classmethod
     def from_config(cls, config: ModelConfig, **options: Any) -> Any:
@@ -81,64 +88,68 @@ class AutoBase:
 class AutoModel(AutoBase):
     """The bare model."""
 
-    suffixes = ("Model",)
+    @classmethod
+    def _class_name(cls, architecture: Architecture) -> str | None:
+        return architecture.class_name()
 
 
 class AutoAdapterModel(AutoBase):
     """The model with flexible heads."""
 
-    suffixes = ("AdapterModel",)
+    @classmethod
+    def _class_name(cls, architecture: Architecture) -> str | None:
+        return f"{architecture.name}AdapterModel"
 
 
 class AutoModelForSequenceClassification(AutoBase):
     """The model with HF's head for classifying rows."""
 
-    suffixes = ("ForSequenceClassification",)
+    head_types = ("classification",)
 
 
 class AutoModelForTokenClassification(AutoBase):
     """The model with HF's head for labelling tokens."""
 
-    suffixes = ("ForTokenClassification",)
+    head_types = ("tagging",)
 
 
 class AutoModelForQuestionAnswering(AutoBase):
     """The model with HF's head for finding answers."""
 
-    suffixes = ("ForQuestionAnswering",)
+    head_types = ("question_answering",)
 
 
 class AutoModelForMultipleChoice(AutoBase):
     """The model with HF's head for picking a choice."""
 
-    suffixes = ("ForMultipleChoice",)
+    head_types = ("multiple_choice",)
 
 
 class AutoModelForMaskedLM(AutoBase):
     """The model with HF's head for masked language modelling."""
 
-    suffixes = ("ForMaskedLM", "ForConditionalGeneration")
+    head_types = ("masked_lm", "seq2seq_lm")
 
 
 class AutoModelForCausalLM(AutoBase):
     """The model with HF's head for causal language modelling."""
 
-    suffixes = ("ForCausalLM", "LMHeadModel")
+    head_types = ("causal_lm",)
 
 
 class AutoModelForSeq2SeqLM(AutoBase):
     """The model with HF's head for sequence-to-sequence language modelling."""
 
-    suffixes = ("ForConditionalGeneration",)
+    head_types = ("seq2seq_lm",)
 
 
 class AutoModelForPreTraining(AutoBase):
     """The model with HF's heads for pretraining."""
 
-    suffixes = ("ForPreTraining", "ForMaskedLM", "ForConditionalGeneration")
+    head_types = ("pretraining", "token_detection", "masked_lm", "seq2seq_lm")
 
 
 class AutoModelForNextSentencePrediction(AutoBase):
     """The model with HF's head for next-sentence prediction."""
 
-    suffixes = ("ForNextSentencePrediction",)
+    head_types = ("next_sentence",)

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from adapterzoo.core.sites import Run
 from adapterzoo.heads.features import Features
 from adapterzoo.host import Host
-from adapterzoo.inputs import Inputs, check_mask, last_eos, shifted_right, stack_input
+from adapterzoo.inputs import Inputs, check_mask, decoder_start, last_eos, stack_input
 from adapterzoo.nn.attention import Mask, Memory
 from adapterzoo.nn.cache import Cache
 from adapterzoo.nn.layout import Layout
@@ -29,7 +30,7 @@ def encode(
 
     Args:
         model: whose network.
-        inputs: the inputs, rows with the same adapter together.
+        inputs: the inputs, rows with the same adapter together; repeated as often as the plan says.
         plan: what is active.
         groups: sizes of the runs of rows (or questions) that have an adapter each.
         keep_hidden: whether to keep every layer's output.
@@ -55,7 +56,69 @@ def encode(
         encoder, last = None, forward(stack, _lone_input(model, stack, flat, groups, cache), memory)
     same = encoder is not None and encoder.layout.length == last.layout.length
     eos = last_eos(flat.input_ids, model.config.eos_token_id) if same else None
-    return Features(last=last, pool=model.base.pooled, encoder=encoder, cls_at=eos, choices=choices, cache=cache)
+    return Features(
+        last=last, pool=model.base.pooled, encoder=encoder, cls_at=eos, choices=choices, copies=plan.copies, cache=cache
+    )
+
+
+def memory_of(
+    model: Host, inputs: Inputs, plan: Plan, run: Run, groups: tuple[int, ...] = (), rows: int = 1
+) -> Memory | None:
+    """What a decoder that goes on token by token looks at: an encoder's output, run if it is not given.
+
+    Args:
+        model: whose network.
+        inputs: the inputs, rows with the same adapter together; repeated as often as the plan says.
+        plan: what is active.
+        run: its run.
+        groups: sizes of the runs of inputs that have an adapter each.
+        rows: how many rows of the decoder look at each input's output.
+    """
+    two = len(model.base.config.stacks()) == 2
+    hidden, mask = inputs.encoder_hidden_states, inputs.encoder_attention_mask
+    if two and hidden is None:
+        given = _lone_input(model, "encoder", inputs, groups)
+        plan.cut(given.layout)
+        output: StackOutput = model.base("encoder", given, run)
+        hidden, mask = output.layout.grid(output.hidden), inputs.attention_mask
+    seen = Inputs(encoder_hidden_states=hidden, encoder_attention_mask=mask).repeated(rows).flat()
+    memory = _memory(model, seen, groups)
+    if memory is None or not model.base.config.last.cross:
+        return None
+    memory.layout.choices = rows
+    plan.cut(memory.layout)
+    return memory._replace(hidden=model.base.remembered(memory.hidden)) if two else memory
+
+
+def decode(
+    model: Host,
+    inputs: Inputs,
+    plan: Plan,
+    run: Run,
+    groups: tuple[int, ...] = (),
+    memory: Memory | None = None,
+    cache: Cache | None = None,
+) -> StackOutput:
+    """Run the last stack alone. Arguments as for `encode` and `memory_of`.
+
+    Args:
+        model: whose network.
+        inputs: the last stack's inputs, those of an encoder's left out.
+        plan: what is active.
+        run: its run.
+        groups: sizes of the runs of inputs that have an adapter each.
+        memory: what cross-attention looks at.
+        cache: the keys and values of the tokens before these, to be extended.
+    """
+    stack, flat = model.base.config.last_stack, inputs.flat()
+    if memory is not None and len(model.base.config.stacks()) == 2:
+        given = _decoder_input(model, flat, groups, memory.layout, cache)
+    else:
+        given = _lone_input(model, stack, flat, groups, cache)
+    given.layout.choices = inputs.choices
+    plan.cut(given.layout)
+    output: StackOutput = model.base(stack, given, run, memory, cache=cache)
+    return output
 
 
 def _lone_input(
@@ -125,7 +188,7 @@ def _decoder_input(
 def _from_encoder_ids(model: Host, ids: Tensor | None) -> Tensor:
     if ids is None:
         raise ValueError("without input_ids the decoder needs decoder_input_ids or decoder_inputs_embeds")
-    return shifted_right(ids, model.config.decoder_start_token_id, model.config.pad_token_id)
+    return decoder_start(model.config, model.architecture.starts_with_last, ids)
 
 
 def _padded_at_the_end(mask: Tensor | None) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,6 +54,7 @@ def fit(
     target: tuple[nn.Module, StaticHead] | None,
     tensors: Mapping[str, Tensor],
     ignore_mismatched_sizes: bool = False,
+    new: Callable[[str], bool] = lambda name: False,
 ) -> Fit:
     """Compare a checkpoint with a model.
 
@@ -62,11 +63,18 @@ def fit(
         target: its head, and the table of the head's foreign names; None where there is none.
         tensors: the checkpoint; only names and shapes are looked at.
         ignore_mismatched_sizes: whether a head's tensors of other shapes are left out, not a problem.
+        new: tells of a tensor of the network, by our name, whether a checkpoint may lack it.
     """
     head, table = (None, None) if target is None else target
     placed = hf.place(tensors, model.architecture, table)
     tied = {f"head.{name}" for name in getattr(head, "tied", ())}
-    wanted = {name: tensor for name, tensor in _state(model.base, head).items() if name not in tied}
+    state = _state(model.base, head)
+    twins = {f"base.{name}": f"base.{other}" for name, other in hf.twins(model.base).items()}
+    for name, other in twins.items():  # a tensor of several names may come under any
+        if name in placed.sources and other not in placed.sources:
+            placed.sources[other] = placed.sources.pop(name)
+    tied |= set(twins)
+    wanted = {name: tensor for name, tensor in state.items() if name not in tied}
     found = Fit(wanted, unexpected=placed.unexpected, unused=placed.unused)
     for name, parts in placed.sources.items():
         if (
@@ -83,7 +91,7 @@ def fit(
         else:
             found.homeless[name] = parts
     found.missing = [name for name in wanted if name not in placed.sources or name in found.homeless]
-    found.problems += _missing_base(found)
+    found.problems += _missing_base(found, new)
     return found
 
 
@@ -129,9 +137,10 @@ def shape_text(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape)) or "scalar"
 
 
-def _missing_base(found: Fit) -> list[str]:
-    """The network must be whole, but for the pooler, which many checkpoints leave out."""
-    needed = [name for name in found.wanted if name.startswith("base.") and not name.startswith("base.pooler.")]
+def _missing_base(found: Fit, new: Callable[[str], bool]) -> list[str]:
+    """The network must be whole, but for what may be new, and for the pooler, which many checkpoints leave out."""
+    network = [name for name in found.wanted if name.startswith("base.") and not new(name)]
+    needed = [name for name in network if not name.startswith("base.pooler.")]
     lost = [name for name in found.missing if name in set(needed)]
     if lost and len(lost) == len(needed):
         return ["it holds none of the network's tensors: it is of another architecture, or has other names"]

@@ -104,12 +104,13 @@ def has_head(source: Source, revision: str | None = None) -> bool:
     return find(source, adapterhub.HEAD_CONFIG, revision) is not None
 
 
-def static_of(file: HeadFile) -> tuple[Architecture, StaticHead] | None:
-    """The class with a fixed head that a head was saved from, if it is one of ours."""
-    for architecture in ARCHITECTURES.values():
+def static_of(file: HeadFile, own: Architecture | None = None) -> tuple[Architecture, StaticHead] | None:
+    """The class with a fixed head that a head was saved from, if it is one of ours; `own` is looked at first."""
+    for architecture in (*(() if own is None else (own,)), *ARCHITECTURES.values()):
         static = architecture.static(file.model_class)
         if static is not None:
-            return architecture, static
+            kinds = (static, *static.unless.values())
+            return architecture, next((kind for kind in kinds if all(map(kind.keymap.to_ours, file.tensors))), static)
     return None
 
 
@@ -147,7 +148,7 @@ def flexible_head(
         head = make_head(model, name, named if id2label is None else {**named, "id2label": id2label})
         fill_flexible(head, file)
         return head
-    found = static_of(file)
+    found = static_of(file, model.architecture)
     if found is None:
         raise ValueError(f"no table makes a flexible head of {file.model_class}'s")
     names = id2label or file.labels or model.config.id2label

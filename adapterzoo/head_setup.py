@@ -6,15 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
 from adapterzoo.context import Scope
-from adapterzoo.core.compose import AdapterCompositionBlock, BatchSplit, Child, names_in
-from adapterzoo.core.outputs import MultiHeadOutput
+from adapterzoo.core.compose import AdapterCompositionBlock, BatchSplit, Child, Parallel, names_in
 from adapterzoo.core.registry import NamedModules
 from adapterzoo.heads.base import PredictionHead
-from adapterzoo.heads.features import Features
-from adapterzoo.heads.run import run_head
 
 
 @dataclass(frozen=True)
@@ -24,14 +19,18 @@ class HeadChoice:
     Attributes:
         heads: names; None where rows have no head. Empty: the model's own output is wanted.
         by_rows: whether each head has its own rows; else each has all.
-        sizes: how many rows each has.
+        sizes: how many rows each has; None for the whole batch.
         order: each row's number in the caller's batch, where rows were brought into another order.
     """
 
     heads: tuple[str | None, ...] = ()
     by_rows: bool = False
-    sizes: tuple[int, ...] = ()
+    sizes: tuple[int | None, ...] = ()
     order: list[int] | None = None
+
+    def rows(self, batch: int) -> tuple[int, ...]:
+        """How many rows each head has, in a batch of so many."""
+        return tuple(batch if size is None else size for size in self.sizes)
 
     @staticmethod
     def names(setup: Any) -> Iterator[str]:
@@ -59,34 +58,23 @@ class HeadChoice:
         """
         for name in HeadChoice.names(setup):
             heads[name]  # for the error
-        if isinstance(setup, BatchSplit):
-            runs = _runs(setup, 0)
+        if isinstance(setup, (BatchSplit, Parallel)):
+            runs = _runs(setup, None)
             return HeadChoice(tuple(name for name, _ in runs), True, tuple(rows for _, rows in runs))
         return HeadChoice(tuple(HeadChoice.names(setup)))
 
-    @staticmethod
-    def each(
-        heads: Sequence[PredictionHead | None],
-        features: Features,
-        mask: Tensor | None,
-        labels: dict[str, Any],
-    ) -> MultiHeadOutput:
-        """Every head over all rows; their losses are added up."""
-        outputs = tuple(run_head(head, features, mask, labels, True) for head in heads if head is not None)
-        losses = [output["loss"] for output in outputs if output.get("loss") is not None]
-        rows = tuple(range(features.layout.rows // features.choices))
-        return MultiHeadOutput(sum(losses[1:], losses[0]) if losses else None, outputs, (rows,) * len(outputs))
 
-
-def _runs(node: Child, rows: int) -> list[tuple[str | None, int]]:
+def _runs(node: Child, rows: int | None) -> list[tuple[str | None, int | None]]:
     """The last name for each run of rows, and how many rows these are; None where rows have no name.
 
     Args:
         node: a name or a setup.
-        rows: how many rows it sees. Only a split divides them, and it knows itself.
+        rows: how many rows it sees, None for the whole batch. Only a split divides them, and it knows itself.
     """
     if isinstance(node, str):
         return [(node, rows)]
+    if isinstance(node, Parallel):
+        return [run for child in node.children for run in _runs(child, rows)]
     if isinstance(node, BatchSplit):
         parts = zip(node.children, node.batch_sizes, strict=True)
         return [run for child, size in parts for run in _runs(child, size)]
@@ -97,16 +85,21 @@ def _runs(node: Child, rows: int) -> list[tuple[str | None, int]]:
 def heads_from_setup(setup: AdapterCompositionBlock | None, heads: NamedModules[PredictionHead]) -> Any:
     """The heads that belong to a setup's adapters by name; None where one of them is missing.
 
-    A stack's head is its last adapter's; a BatchSplit's are its children's, each for its rows.
+    A stack's head is its last adapter's; a BatchSplit's are its children's, each for its rows, and so are Parallel's.
     """
     if setup is None:
         return None
-    runs = _runs(setup, 0)
-    there = [(name, rows) for name, rows in runs if rows] or runs[:1]
+    runs = _runs(setup, None)
+    there = [(name, rows) for name, rows in runs if rows != 0] or runs[:1]
     names = [name for name, _ in there if name is not None and name in heads]
     if len(names) < len(there):
         return None
-    return names[0] if len(set(names)) == 1 else BatchSplit(*names, batch_sizes=[rows for _, rows in there])
+    if len(set(names)) == 1:
+        return names[0]
+    sizes = [rows for _, rows in there if rows is not None]
+    if not sizes:
+        return Parallel(*names)
+    return BatchSplit(*names, batch_sizes=sizes) if len(sizes) == len(there) else None
 
 
 def choose(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from torch import nn
 
 from adapterzoo.archs.base import Architecture, StaticHead
 from adapterzoo.archs.config import ModelConfig
+from adapterzoo.embedding_pool import EmbeddingPool
 from adapterzoo.nn.transformer import Transformer
 from adapterzoo.pool import AdapterPool
 from adapterzoo.store import Source
@@ -16,11 +17,12 @@ from adapterzoo.store import Source
 class Host(Protocol):
     """A model, seen from the functions that work on it."""
 
-    architecture: ClassVar[Architecture]
-    static: ClassVar[StaticHead | None]
+    architecture: Architecture
+    static: StaticHead | None
     config: ModelConfig
     base: Transformer
     adapters: AdapterPool
+    embeddings: EmbeddingPool
     padding_free: bool
 
     def heads_of(self) -> dict[str, nn.Module]:

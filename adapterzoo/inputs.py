@@ -57,20 +57,32 @@ class Inputs:
         """The same with rows in another order."""
         return self._map(lambda tensor: tensor.index_select(0, order.to(tensor.device)))
 
+    def tiled(self, times: int) -> Inputs:
+        """The whole batch so many times, one after the other."""
+        return self if times == 1 else self._map(lambda tensor: torch.cat([tensor] * times))
+
     @property
     def choices(self) -> int:
         """C, where inputs are questions with choices; else 1."""
-        if self.input_ids is not None:
-            return self.input_ids.size(1) if self.input_ids.dim() == 3 else 1
-        return self.inputs_embeds.size(1) if self.inputs_embeds is not None and self.inputs_embeds.dim() == 4 else 1
+        return self._questions() or 1
 
     def flat(self) -> Inputs:
         """Choices as rows of their own: (B, C, T) to (B·C, T)."""
-        return self if self.choices == 1 and not self._questions() else self._map(lambda tensor: tensor.flatten(0, 1))
+        return self if self._questions() is None else self._map(lambda tensor: tensor.flatten(0, 1))
 
-    def _questions(self) -> bool:
-        ids, embeds = self.input_ids, self.inputs_embeds
-        return (ids is not None and ids.dim() == 3) or (embeds is not None and embeds.dim() == 4)
+    def repeated(self, times: int) -> Inputs:
+        """Each row as a question with as many equal choices: (B, …) to (B, times, …)."""
+        return self._map(lambda tensor: tensor[:, None].expand(-1, times, *tensor.shape[1:]))
+
+    def _questions(self) -> int | None:
+        """C, where there is a dimension of choices."""
+        ids = (self.input_ids, self.decoder_input_ids)
+        vectors = (self.inputs_embeds, self.decoder_inputs_embeds, self.encoder_hidden_states)
+        for dims, tensors in ((3, ids), (4, vectors)):
+            for tensor in tensors:
+                if tensor is not None and tensor.dim() == dims:
+                    return tensor.size(1)
+        return None
 
     def _map(self, function: Any) -> Inputs:
         given = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -146,7 +158,8 @@ def stack_input(
         raise ValueError(f"give either {own}input_ids or {own}inputs_embeds")
     numbers = config.stacks()[stack]
     check_values(f"{own}input_ids", ids, numbers.vocab, "the vocabulary's ids")
-    check_values("token_type_ids", segments, max(numbers.segments, 1), "the model's token types")
+    if numbers.segments:
+        check_values("token_type_ids", segments, numbers.segments, "the model's token types")
     if numbers.positions:
         check_values("position_ids", positions, numbers.positions - numbers.position_offset, "the model's positions")
     check_mask(f"{own}attention_mask", mask)
@@ -166,15 +179,25 @@ def stack_input(
     return StackInput(layout, Mask(keys, causal), ids, embeds, segments if numbers.segments else None, positions)
 
 
-def shifted_right(ids: Tensor, start: int | None, pad: int) -> Tensor:
+def decoder_start(config: Any, starts_with_last: bool, ids: Tensor) -> Tensor:
     """A decoder's input from what it should say: [start, x₀, …, x_{T-2}], -100 replaced by padding.
 
+    Args:
+        config: the model's config.
+        starts_with_last: whether each row's last token that is no padding is its start (mBART's language).
+        ids: (B, T).
+
     Raises:
-        ValueError: the config has no `decoder_start_token_id`.
+        ValueError: the config has no `decoder_start_token_id`, and it is needed.
     """
-    if start is None:
+    pad = config.pad_token_id
+    if starts_with_last:
+        ids = ids.masked_fill(ids == -100, pad)
+        start = ids.gather(1, ((ids != pad).sum(1, keepdim=True) - 1).clamp(min=0))
+        return torch.cat([start, ids[:, :-1]], 1)
+    if config.decoder_start_token_id is None:
         raise ValueError("the config has no decoder_start_token_id, which the decoder's input starts with")
-    shifted = torch.cat([ids.new_full((ids.size(0), 1), start), ids[:, :-1]], 1)
+    shifted = torch.cat([ids.new_full((ids.size(0), 1), config.decoder_start_token_id), ids[:, :-1]], 1)
     return shifted.masked_fill(shifted == -100, pad)
 
 

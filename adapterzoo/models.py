@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from adapterzoo.adapted_model import AdaptedModel
 from adapterzoo.context import Scope, current_scope
+from adapterzoo.embedded_model import EmbeddedModel
 from adapterzoo.encode import encode
+from adapterzoo.generation.config import GenerationConfig
+from adapterzoo.generation.decoder import Route
+from adapterzoo.generation.generate import Generation
+from adapterzoo.generation.prompt import prompt_of, split_inputs
+from adapterzoo.generation.runs import generating_heads
+from adapterzoo.generation.stream import Streamer
+from adapterzoo.heads.arguments import check_arguments
 from adapterzoo.heads.base import PredictionHead
 from adapterzoo.heads.features import Features
-from adapterzoo.heads.run import check_arguments
+from adapterzoo.heads.lm import LMHead
 from adapterzoo.input_checks import checked
 from adapterzoo.inputs import Inputs
 from adapterzoo.nn.cache import Cache
 from adapterzoo.plan import Plan
-from adapterzoo.rows import in_order, restore
+from adapterzoo.rows import in_order, restore, tiled
 
 
-class Model(AdaptedModel):
+class Model(EmbeddedModel):
     """A network with adapters and no head. `BertModel` and its like are this with an architecture.
 
-    See AdaptedModel for making, loading, saving and adapting it.
+    See AdaptedModel for making, loading, saving and adapting it, EmbeddedModel for its token embeddings.
     """
+
+    generation_file: Mapping[str, Any] | None = None  # what generation_config.json beside the checkpoint held
+    _generation_config: GenerationConfig | None = None
 
     def forward(
         self,
@@ -59,7 +69,9 @@ class Model(AdaptedModel):
             use_cache: whether to return a decoder's keys and values as `past_key_values`; not unless asked for.
             past_key_values: what an earlier call returned. The ids are those of the tokens after it; the decoder's
                 mask, if any, says of all tokens. Rows and adapters must be those of the earlier call.
-            labels: `labels`, `start_positions`, `end_positions`, and what else the head takes.
+            labels: `labels`, `start_positions`, `end_positions`, and what else the head takes. Where several heads
+                answer, each may be a dict with an entry for each head by its name (None: no labels), or a list in
+                the heads' order. Where heads have rows of their own, an entry holds these, or all rows.
 
         Returns:
             An output that reads as attributes, keys and tuple; with `return_dict=False` a tuple.
@@ -92,14 +104,136 @@ class Model(AdaptedModel):
         as_dict = config.return_dict if return_dict is None else return_dict
         plan, order, groups = self._route(adapter_names, inputs.rows)
         heads = self._heads(head, current_scope(), adapter_names, order)
-        check_arguments(type(self).__name__, NETWORK_ARGUMENTS, self._modules_of(heads), labels)
+        by_name = adapter_names is not None
+        check_arguments(type(self).__name__, NETWORK_ARGUMENTS, self._modules_of(heads), labels, by_name)
         if order is not None:
             inputs = inputs.picked(torch.tensor(order))
             labels = {name: in_order(value, order) for name, value in labels.items()}
-        inputs = self._with_decoder_input(inputs, heads, labels)
+        inputs = self._with_decoder_input(inputs, heads, labels).tiled(plan.copies)
+        labels = {name: tiled(value, inputs.rows // plan.copies, plan.copies) for name, value in labels.items()}
         features = encode(self, inputs, plan, groups, keep_hidden, keep_attention, cache)
         output = self._respond(features, heads, inputs, labels, as_dict)
         return output if order is None else restore(output, order, inputs.choices)
+
+    # ------------------------------------------------------------------------------------------ generating
+
+    @property
+    def generation_config(self) -> GenerationConfig:
+        """What `generate` does unless told otherwise: what was set or lay beside the checkpoint, else the config's."""
+        if self._generation_config is not None:
+            return self._generation_config
+        if self.generation_file is not None:
+            return GenerationConfig.from_dict(self.generation_file, "generation_config.json")
+        return GenerationConfig.from_model_config(self.config.to_dict(), f"{type(self).__name__}'s config")
+
+    @generation_config.setter
+    def generation_config(self, config: GenerationConfig | None) -> None:
+        if config is not None and not isinstance(config, GenerationConfig):
+            raise TypeError(f"generation_config is a GenerationConfig or None, not a {type(config).__name__}")
+        self._generation_config = config
+
+    def generation_entries(self) -> Mapping[str, Any] | None:
+        """What belongs into generation_config.json; None if the config says it all."""
+        return self.generation_file if self._generation_config is None else self._generation_config.to_dict()
+
+    def generate(
+        self,
+        input_ids: Tensor | None = None,
+        *,
+        attention_mask: Tensor | None = None,
+        adapter_names: Sequence[str | None] | None = None,
+        head: Any = None,
+        streamer: Streamer | None = None,
+        generation_config: GenerationConfig | None = None,
+        generator: torch.Generator | None = None,
+        **options: Any,
+    ) -> Any:
+        """Go on from a prompt, or answer an encoder's input, with a head that says which token is next.
+
+        Shapes: B inputs, T tokens, n sequences for each input.
+
+        Args:
+            input_ids: (B, T), the encoder's input, or the prompt where there is no encoder. Prompts are padded on the
+                left. Without any, `bos_token_id` begins.
+            attention_mask: (B, T), its padding; told by the padding token if None.
+            adapter_names: an adapter's name for each row, in any order; None for the bare model.
+            head: the head to use, before any that is active.
+            streamer: is given the prompt and each step's tokens as they come, by `put`, and told by `end`.
+            generation_config: options, before the model's `generation_config`.
+            generator: what to draw by; PyTorch's own if None.
+            options: options of GenerationConfig, before all others; and a network's other inputs, of which
+                `decoder_input_ids` is the prompt of an encoder-decoder.
+
+        Returns:
+            (B·n, tokens), the prompt included, padding after the end; a GenerateOutput with `return_dict_in_generate`.
+
+        Raises:
+            TypeError: an option or input that there is not.
+            ValueError: there is no head that generates, or options or inputs do not fit the model or each other.
+        """
+        given = {"input_ids": input_ids, "attention_mask": attention_mask, **options}
+        return self._generation(given, adapter_names, head, generation_config, generator).run(streamer)
+
+    def generate_stream(
+        self,
+        input_ids: Tensor | None = None,
+        *,
+        attention_mask: Tensor | None = None,
+        adapter_names: Sequence[str | None] | None = None,
+        head: Any = None,
+        generation_config: GenerationConfig | None = None,
+        generator: torch.Generator | None = None,
+        **options: Any,
+    ) -> Iterator[Tensor]:
+        """As `generate`, each step's tokens (B·n,) as they come, without the prompt.
+
+        Raises:
+            TypeError: an option or input that there is not.
+            ValueError: as for `generate`, or there are beams, whose tokens are known at the end alone.
+        """
+        given = {"input_ids": input_ids, "attention_mask": attention_mask, **options}
+        generation = self._generation(given, adapter_names, head, generation_config, generator)
+        generation.check_stream()
+        return generation.stream()
+
+    def _generation(
+        self,
+        given: dict[str, Any],
+        names: Sequence[str | None] | None,
+        head: Any,
+        config: GenerationConfig | None,
+        generator: torch.Generator | None,
+    ) -> Generation:
+        """A call of `generate`, checked."""
+        inputs, options = split_inputs(given)
+        defaults = self.generation_config
+        if config is not None and not isinstance(config, GenerationConfig):
+            raise TypeError(f"generation_config is a GenerationConfig, not a {type(config).__name__}")
+        least = any(options.get(name) or getattr(config, name, None) for name in ("min_length", "min_new_tokens"))
+        config = (defaults if config is None else config.over(defaults)).changed(**options)
+        config.check_available()
+        prompt = prompt_of(inputs, config, self.base.config, type(self).__name__, self.device)
+        plan, order, groups = self._route(names, len(prompt.ids))
+        heads = self._generating(self._heads(head, current_scope(), names, order), len(prompt.ids), plan.copies)
+        if not self.base.config.last.causal:
+            raise ValueError(
+                f"{type(self).__name__} cannot generate: its tokens look at later ones, too; is_decoder=True in its "
+                "config makes it a decoder"
+            )
+        route = Route(plan, order, groups, heads)
+        return Generation.of(self, prompt.tiled(plan.copies), route, config, least, generator)
+
+    def _generating(self, heads: Any, rows: int, copies: int) -> list[tuple[LMHead, int]]:
+        """The heads that generate, each for its run of rows, from what `_heads` gave.
+
+        Args:
+            heads: what `_heads` gave.
+            rows: rows of the caller's batch.
+            copies: how many times the batch is answered.
+        """
+        return generating_heads(type(self).__name__, self.heads_of(), [(None, rows)])
+
+    # ------------------------------------------------------------------------------------------ for subclasses
 
     def _cache(self, given: Any, use: bool | None) -> Cache | None:
         """The cache of this call, if there is one."""
@@ -141,8 +275,8 @@ class Model(AdaptedModel):
             raise ValueError(f"{type(self).__name__} has no heads; an AdapterModel class does")
         return None
 
-    def _modules_of(self, heads: Any) -> list[PredictionHead]:
-        """The modules of what `_heads` gave."""
+    def _modules_of(self, heads: Any) -> Sequence[PredictionHead | None]:
+        """The modules of what `_heads` gave; None where rows have no head."""
         return []
 
     def _with_decoder_input(self, inputs: Inputs, heads: Any, labels: dict[str, Any]) -> Inputs:

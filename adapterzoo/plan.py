@@ -13,7 +13,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adapterzoo.adapter import Adapter
-from adapterzoo.core.compose import AdapterCompositionBlock, BatchSplit, Child, RowGroups, Stack, names_in
+from adapterzoo.core.compose import (
+    AdapterCompositionBlock,
+    BatchSplit,
+    Child,
+    Parallel,
+    RowGroups,
+    Stack,
+    copies,
+    names_in,
+)
 from adapterzoo.core.registry import unknown
 from adapterzoo.core.sites import KV, Ctx, Cut, Final, LayoutLike, Run, Site, Unit, sites_of
 from adapterzoo.nn.transformer import Transformer
@@ -31,6 +40,9 @@ class Plan:
         network: what they act on.
         skip_layers: layers in which nothing acts.
 
+    Attributes:
+        copies: how many times each row of the batch is answered; the batch must be repeated as often.
+
     Raises:
         ValueError: an adapter of the setup does not exist, or the block is none that runs.
     """
@@ -43,6 +55,7 @@ class Plan:
         skip_layers: frozenset[int] = frozenset(),
     ) -> None:
         self.setup = setup
+        self.copies = 1 if setup is None else copies(setup)
         self.tables: dict[tuple[str, int], dict[str, Unit]] = {}
         if setup is None:
             self.once: tuple[nn.Module, ...] = ()
@@ -92,22 +105,26 @@ def _stack(node: Stack, units: list[Unit | None]) -> Unit:
     return run
 
 
-def _split(node: BatchSplit | RowGroups, units: list[Unit | None]) -> Unit:
-    sizes = _sizes(node)
-
+def _split(node: BatchSplit | RowGroups | Parallel, units: list[Unit | None]) -> Unit:
     def run(value: Any, ctx: Ctx) -> Any:
-        return by_rows(units, ctx.layout.cuts(sizes), value, ctx)
+        return by_rows(units, ctx.layout.cuts(_sizes(node, ctx.layout)), value, ctx)
 
     return run
 
 
-def _sizes(node: BatchSplit | RowGroups) -> tuple[int, ...] | None:
+def _sizes(node: BatchSplit | RowGroups | Parallel, layout: LayoutLike) -> tuple[int, ...] | None:
+    """How many rows (questions, where there are choices) each child has; None: what the layout's groups say."""
+    if isinstance(node, Parallel):
+        shares = [copies(child) for child in node.children]
+        batch = layout.rows // layout.choices // sum(shares)
+        return tuple(share * batch for share in shares)
     return node.batch_sizes if isinstance(node, BatchSplit) else None
 
 
 COMPILERS: dict[type[AdapterCompositionBlock], Compiler] = {
     Stack: _stack,
     BatchSplit: _split,
+    Parallel: _split,
     RowGroups: _split,
 }
 
@@ -117,8 +134,8 @@ def cut_for(node: Child, layout: LayoutLike) -> None:
     if isinstance(node, str):
         return
     parts = [layout] * len(node)
-    if isinstance(node, (BatchSplit, RowGroups)):
-        parts = [cut.layout for cut in layout.cuts(_sizes(node))]
+    if isinstance(node, (BatchSplit, Parallel, RowGroups)):
+        parts = [cut.layout for cut in layout.cuts(_sizes(node, layout))]
     for child, part in zip(node.children, parts, strict=True):
         if part.rows:
             cut_for(child, part)

@@ -12,19 +12,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adapterzoo.archs.base import ARCHITECTURES, Architecture
+from adapterzoo import embedding_files
+from adapterzoo.archs.base import ARCHITECTURES, Architecture, StaticHead
 from adapterzoo.archs.config import ModelConfig
 from adapterzoo.core.compose import AdapterCompositionBlock
 from adapterzoo.core.fields import fits
 from adapterzoo.core.registry import NamedModules, listing, unknown
+from adapterzoo.embeddings import at_default
 from adapterzoo.fit import Fit, fit, holders
-from adapterzoo.formats import hf
+from adapterzoo.formats import adapterhub, hf
 from adapterzoo.store import FileError, Source, find, read_json, require, write_json, write_tensors
 from adapterzoo.writing import together
 
 logger = logging.getLogger("adapterzoo")
 
+GENERATION = "generation_config.json"
 STATE = "adapterzoo"  # config.json's entry for what was active
+
+KINDS = {
+    "adapters": (adapterhub.CONFIG, adapterhub.WEIGHTS[0]),
+    "heads": (adapterhub.HEAD_CONFIG, adapterhub.HEAD_WEIGHTS[0]),
+    "embeddings": (embedding_files.WEIGHTS, *embedding_files.TOKENIZER_FILES),
+}
+"""What may lie beside a saved model, in folders of these names: the files of each."""
 
 
 class CheckpointError(ValueError):
@@ -105,18 +115,29 @@ def load(
     tensors = hf.open_checkpoint(source, allow_pickle, revision)
     pooling = {key: own.pop(key) for key in ("add_pooling_layer",) if key in own}
     model = cls(config, initialise=False, **pooling)
-    checkpoint = cls.architecture.static((config.architectures or [None])[0])
+    checkpoint = head_of(model.architecture, config, tensors)
     target = model.head_target(checkpoint, own)
     found = fit(model, target, tensors, ignore_mismatched_sizes)
-    report = _fill(model, target[0] if target else None, found, tensors, _dtype(dtype, tensors, found))
+    report = fill(model, target[0] if target else None, found, tensors, dtype_for(dtype, tensors, found))
     _restore_folders(model, source, revision, allow_pickle)
+    generation = find(source, GENERATION, revision)
+    model.generation_file = None if generation is None else read_json(generation)
     if not Path(source).is_dir():  # a path of this machine would mean nothing in the files that name the model
         model.config.extra["_name_or_path"] = str(source)
     model.eval()
     return model, report
 
 
-def _dtype(asked: torch.dtype | str | None, tensors: Mapping[str, Tensor], found: Fit) -> torch.dtype:
+def head_of(architecture: Architecture, config: ModelConfig, tensors: Mapping[str, Tensor]) -> StaticHead | None:
+    """The head that a checkpoint has. Where there is no bare class, its tensors tell whether there is one."""
+    found = architecture.static((config.architectures or [None])[0], config)
+    if found is None or None in architecture.classes:
+        return found
+    return found if any(name.startswith("head.") for name in hf.place(tensors, architecture, found).sources) else None
+
+
+def dtype_for(asked: torch.dtype | str | None, tensors: Mapping[str, Tensor], found: Fit) -> torch.dtype:
+    """The dtype that weights shall have: what is asked for, or the checkpoint's own."""
     if isinstance(asked, torch.dtype):
         asked = str(asked).removeprefix("torch.")
     if asked is None:
@@ -130,13 +151,14 @@ def _dtype(asked: torch.dtype | str | None, tensors: Mapping[str, Tensor], found
     return torch.float32 if first is None else tensors[first].dtype
 
 
-def _fill(model: Any, head: Any, found: Fit, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> LoadReport:
+def fill(model: Any, head: Any, found: Fit, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> LoadReport:
     """Give the network and the head their tensors; what is missing is initialised, what cannot be is an error."""
     if found.problems:
         raise CheckpointError("the checkpoint does not fit:\n  " + "\n  ".join(sorted(found.problems)))
     parts_of = holders(model, head)
     for name, parts in found.sources.items():
-        _put(parts_of, name, hf.gather(parts, tensors).to(dtype))
+        order = hf.block_order(model.architecture, model.static, model.base.config, name)
+        _put(parts_of, name, hf.gather(parts, tensors, order).to(dtype))
     report = LoadReport(found.told, found.left_over)
     initialise_missing(parts_of, found.missing, model.base.config.init_std, dtype)
     if head is not None:
@@ -198,30 +220,47 @@ def initialise_missing(holders: Mapping[str, nn.Module], names: list[str], std: 
 
 def save(model: Any, directory: Source) -> None:
     """See `Model.save_pretrained`."""
-    folder = Path(directory)
+    active = model.embeddings.active
+    with at_default(model), together():  # HF's file holds the embedding that is the model's own
+        _save(model, Path(directory), active)
+
+
+def _save(model: Any, folder: Path, active_embeddings: str) -> None:
     static, architecture = model.static, model.architecture
     head = next(iter(model.heads_of().values())) if static is not None else None
     tied = head.tied if head is not None else set()
     tensors = hf.export(model.base, head, tied, architecture, static)
-    class_name = f"{architecture.name}{static.suffix if static else 'Model'}"
+    class_name = architecture.class_name(static)
     config = config_json(model.config, class_name, next(model.base.parameters()).dtype)
     config.pop(STATE, None)
-    active, heads = model.adapters.active, {} if static is not None else model.heads_of()
-    if len(model.adapters) or heads:
-        config[STATE] = {
-            "active_adapters": _plain(active),
-            "skip_layers": sorted(model.adapters.skip_layers),
-            "adapters": list(model.adapters),
-            "heads": list(heads),
-            "active_head": _plain(getattr(model, "active_head", None)),
-        }
-    with together():
-        for name in model.adapters:
-            model.save_adapter(folder / "adapters" / NamedModules.slug(name), name, with_head=False)
-        for name in heads:
-            model.save_head(folder / "heads" / NamedModules.slug(name), name)
-        write_tensors(folder / "model.safetensors", tensors)
-        write_json(folder / "config.json", config)
+    heads = {} if static is not None else model.heads_of()
+    if len(model.adapters) or len(model.embeddings) or heads:
+        config[STATE] = _state(model, list(heads), active_embeddings)
+    for name in model.adapters:
+        model.save_adapter(folder / "adapters" / NamedModules.slug(name), name, with_head=False)
+    for name in heads:
+        model.save_head(folder / "heads" / NamedModules.slug(name), name)
+    embedding_files.save_all(model, folder / "embeddings")
+    write_tensors(folder / "model.safetensors", tensors)
+    write_json(folder / "config.json", config)
+    generation = model.generation_entries()
+    if generation is None and (folder / GENERATION).is_file():  # one of another model must not stay
+        generation = model.generation_config.to_dict()
+    if generation is not None:
+        write_json(folder / GENERATION, generation)
+
+
+def _state(model: Any, heads: list[str], active_embeddings: str) -> dict[str, Any]:
+    """What config.json says of what lies beside it, and of what was active."""
+    embeddings = {"embeddings": list(model.embeddings.added), "active_embeddings": active_embeddings}
+    return {
+        "active_adapters": _plain(model.adapters.active),
+        "skip_layers": sorted(model.adapters.skip_layers),
+        "adapters": list(model.adapters),
+        "heads": heads,
+        "active_head": _plain(getattr(model, "active_head", None)),
+        **(embeddings if len(model.embeddings) else {}),
+    }
 
 
 def _plain(setup: Any) -> Any:
@@ -241,7 +280,7 @@ def config_json(config: ModelConfig, class_name: str, dtype: torch.dtype) -> dic
 
 
 def _restore_folders(model: Any, source: Source, revision: str | None, allow_pickle: bool) -> None:
-    """The adapters and heads that `save` wrote, and what was active."""
+    """The adapters, heads and embeddings that `save` wrote, and what was active."""
     state = model.config.extra.pop(STATE, None)
     if state is None:
         return
@@ -252,6 +291,10 @@ def _restore_folders(model: Any, source: Source, revision: str | None, allow_pic
     for name in kept["adapters"]:
         folder = kept_folder(source, "adapters", NamedModules.slug(name), revision)
         model.load_adapter(folder, load_as=name, with_head=False, allow_pickle=allow_pickle)
+    for name in kept["embeddings"]:
+        model.load_embeddings(kept_folder(source, "embeddings", NamedModules.slug(name), revision), name)
+    if kept["embeddings"]:
+        model.set_active_embeddings(state.get("active_embeddings"))
     active = _from_plain(state.get("active_adapters"))
     model.adapters.activate(active, model.base, state.get("skip_layers"))
     if state.get("active_head") is not None and hasattr(model, "active_head"):
@@ -259,7 +302,7 @@ def _restore_folders(model: Any, source: Source, revision: str | None, allow_pic
 
 
 def kept_names(state: Any, source: Source) -> dict[str, list[str]]:
-    """Names of the adapters and the heads that lie beside a saved model, by "adapters" and "heads".
+    """Names of what lies beside a saved model, by "adapters", "heads" and "embeddings".
 
     Args:
         state: what its config.json has under `STATE`; None where it has nothing.
@@ -269,20 +312,19 @@ def kept_names(state: Any, source: Source) -> dict[str, list[str]]:
         FileError: these are no lists of names.
     """
     told = {} if state is None else state
-    kept: Any = {key: told.get(key, []) if isinstance(told, dict) else None for key in ("adapters", "heads")}
+    kept: Any = {key: told.get(key, []) if isinstance(told, dict) else None for key in KINDS}
     if not fits(kept, Mapping[str, list[str]]):
         raise FileError(f"{os.fspath(source)!r}: config.json's {STATE!r} must hold lists of names, not {state!r}")
     return dict(kept)
 
 
 def kept_folder(source: Source, kind: str, name: str, revision: str | None = None) -> Path:
-    """The folder of an adapter or head within a saved model; on the Hub, its files are fetched first.
+    """The folder of an adapter, head or embedding within a saved model; on the Hub, its files are fetched first.
 
     Raises:
         FileNotFoundError: it is not there, though config.json names it.
     """
-    files = ("adapter_config.json", "adapter.safetensors", "head_config.json", "model_head.safetensors")
-    paths = [path for file in files if (path := find(source, f"{kind}/{name}/{file}", revision))]
+    paths = [path for file in KINDS[kind] if (path := find(source, f"{kind}/{name}/{file}", revision))]
     if not paths:
         raise FileNotFoundError(f"{os.fspath(source)!r} has no {kind}/{name}, which its config.json names")
     return paths[0].parent

@@ -18,6 +18,13 @@ def in_order(value: Any, order: list[int]) -> Any:
     return value.index_select(0, torch.tensor(order, device=value.device))
 
 
+def tiled(value: Any, rows: int, times: int) -> Any:
+    """A tensor with one row for each of the batch's, so many times; anything else as it is."""
+    if times == 1 or not isinstance(value, Tensor) or value.dim() == 0 or value.size(0) != rows:
+        return value
+    return torch.cat([value] * times)
+
+
 def restore(output: Any, order: list[int], choices: int = 1) -> Any:
     """An output with its rows in the caller's order.
 

@@ -6,21 +6,25 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
 
-from adapterzoo import head_files
+from adapterzoo import head_files, recast
 from adapterzoo.adapting import model_name
 from adapterzoo.archs.base import StaticHead
 from adapterzoo.archs.config import ModelConfig
 from adapterzoo.core.registry import listing
+from adapterzoo.embedding_pool import biases_of
+from adapterzoo.generation.runs import generating_heads
 from adapterzoo.heads import Features, PredictionHead
+from adapterzoo.heads.arguments import for_head
+from adapterzoo.heads.lm import LMHead
 from adapterzoo.heads.loss import check_labels
 from adapterzoo.heads.make import make_head
 from adapterzoo.heads.run import run_head
-from adapterzoo.inputs import Inputs, shifted_right
+from adapterzoo.inputs import Inputs, decoder_start
 from adapterzoo.models import Model
 from adapterzoo.store import Source
 
@@ -37,8 +41,6 @@ class StaticModel(Model):
     Attributes:
         head: the head.
     """
-
-    static: ClassVar[StaticHead | None]
 
     def __init__(self, config: ModelConfig, initialise: bool = True) -> None:
         super().__init__(config, initialise=initialise)
@@ -62,6 +64,20 @@ class StaticModel(Model):
             raise TypeError(f"{type(self).__name__} takes no {listing(options)}")
         assert self.static is not None
         return self.head, self.static
+
+    def to_flexible(self, head_name: str = "default") -> Any:
+        """The same as a model with flexible heads, of which this class's head is one, and active.
+
+        It has copies of all tensors: training one model leaves the other as it is. Adapters come along, and so do the
+        active setup and named embeddings. A pooler that this class has not is new, with random weights.
+
+        Args:
+            head_name: the head's name there.
+
+        Raises:
+            ValueError: the name is empty; or this class is an encoder-decoder's decoder alone.
+        """
+        return recast.to_flexible(self, head_name)
 
     def save_head(self, save_directory: Source, head_name: str | None = None) -> None:
         """Write the head in AdapterHub's format."""
@@ -99,6 +115,7 @@ class StaticModel(Model):
         def place() -> None:
             head.tie(self)
             self.head = head
+            self.embeddings.renew_head("default", biases_of(head))
             if file.labels is not None:
                 self.config._set_labels(None, file.labels)
 
@@ -120,14 +137,17 @@ class StaticModel(Model):
             raise ValueError(f"{type(self).__name__} has one fixed head; an AdapterModel class has named ones")
         return self.head
 
-    def _modules_of(self, heads: Any) -> list[PredictionHead]:
+    def _modules_of(self, heads: Any) -> list[PredictionHead | None]:
         return [self.head]
 
+    def _generating(self, heads: Any, rows: int, copies: int) -> list[tuple[LMHead, int]]:
+        return generating_heads(type(self).__name__, self.heads_of(), [(heads, rows * copies)])
+
     def _with_decoder_input(self, inputs: Inputs, heads: Any, labels: dict[str, Any]) -> Inputs:
-        return decoder_input_from_labels(self, inputs, heads, labels)
+        return decoder_input_from_labels(self, inputs, heads, for_head(labels, [self.head], 0))
 
     def _respond(self, features: Features, heads: Any, inputs: Inputs, labels: dict[str, Any], as_dict: bool) -> Any:
-        return run_head(heads, features, inputs.attention_mask, labels, as_dict)
+        return run_head(heads, features, inputs.attention_mask, for_head(labels, [self.head], 0), as_dict)
 
 
 def decoder_input_from_labels(model: Model, inputs: Inputs, head: Any, labels: dict[str, Any]) -> Inputs:
@@ -140,5 +160,5 @@ def decoder_input_from_labels(model: Model, inputs: Inputs, head: Any, labels: d
         shape = tuple(labels["labels"].shape)
         raise ValueError(f"labels have shape {shape}, but must be token ids of shape ({inputs.rows}, tokens)")
     check_labels(labels["labels"], config.vocab_size)
-    shifted = shifted_right(labels["labels"], config.decoder_start_token_id, config.pad_token_id)
+    shifted = decoder_start(config, model.architecture.starts_with_last, labels["labels"])
     return replace(inputs, decoder_input_ids=shifted)

@@ -169,6 +169,25 @@ def read_tensors(path: Path, allow_pickle: bool = False) -> Mapping[str, Tensor]
     """
     if path.suffix == ".safetensors":
         return TensorFile(path)
+    data = _unpickled(path, allow_pickle)
+    if not isinstance(data, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in data.items()):
+        raise FileError(f"{path} holds something else than tensors by name")
+    return data
+
+
+def read_tensor(path: Path, allow_pickle: bool = False) -> Tensor:
+    """The one tensor of a PyTorch file that holds nothing else, read as `read_tensors` reads several.
+
+    Raises:
+        FileError: the file cannot be read as that, or `allow_pickle` is not set.
+    """
+    data = _unpickled(path, allow_pickle)
+    if not isinstance(data, Tensor):
+        raise FileError(f"{path} should hold one tensor, not a {type(data).__name__}")
+    return data.detach()
+
+
+def _unpickled(path: Path, allow_pickle: bool) -> Any:
     if not allow_pickle:
         raise FileError(
             f"{path} is a PyTorch file, in pickle's format. If you trust where it came from, pass allow_pickle=True "
@@ -176,12 +195,9 @@ def read_tensors(path: Path, allow_pickle: bool = False) -> Mapping[str, Tensor]
             "python -m weights_conversion convert SRC DST --allow-pickle"
         )
     try:
-        data = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
     except Exception as error:  # a broken pickle may fail in any way
         raise FileError(f"{path} is no whole PyTorch file of tensors alone: {error}") from error
-    if not isinstance(data, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in data.items()):
-        raise FileError(f"{path} holds something else than tensors by name")
-    return data
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

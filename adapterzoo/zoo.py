@@ -19,13 +19,15 @@ def classes_of(architecture: Architecture) -> dict[str, type]:
     classes: dict[str, type] = {architecture.config.__name__: architecture.config}
 
     def add(suffix: str, base: type[Model], doc: str, **members: Any) -> None:
-        members |= {"architecture": architecture, "__module__": __name__, "__doc__": doc}
+        members |= {"architecture": architecture, "family": classes, "__module__": __name__, "__doc__": doc}
         classes[name + suffix] = type(name + suffix, (base,), members)
 
-    add("Model", Model, f"The bare {about}.")
     add("AdapterModel", AdapterModel, f"The {about}, with flexible heads.")
-    for static in architecture.statics:
-        add(static.suffix, StaticModel, f"The {about}, with HF's head {static.suffix}.", static=static)
+    for static in architecture.classes:
+        if static is None:
+            add(architecture.base, Model, f"The bare {about}.")
+        else:
+            add(static.suffix, StaticModel, f"The {about}, with HF's head {static.suffix}.", static=static)
     return classes
 
 

@@ -8,6 +8,7 @@ import torch
 import adapterzoo as az
 from adapterzoo.archs import ARCHITECTURES
 from tests.helpers.batches import batch_for
+from tests.helpers.heads import labels_for
 from tests.helpers.tiny import tiny_model
 
 ADD = {
@@ -16,6 +17,8 @@ ADD = {
     "multiple_choice": lambda model, name: model.add_multiple_choice_head(name),
     "tagging": lambda model, name: model.add_tagging_head(name, num_labels=5),
     "question_answering": lambda model, name: model.add_qa_head(name),
+    "dependency_parsing": lambda model, name: model.add_dependency_parsing_head(name, num_labels=4),
+    "similarity": lambda model, name: model.add_similarity_head(name),
     "masked_lm": lambda model, name: model.add_masked_lm_head(name),
     "causal_lm": lambda model, name: model.add_causal_lm_head(name),
     "seq2seq_lm": lambda model, name: model.add_seq2seq_lm_head(name),
@@ -29,8 +32,10 @@ def test_every_head_type_of_an_architecture_is_added_and_run(model_type: str, ki
     ADD[kind](model, "mine")
     assert model.active_head == "mine"
     assert model.heads["mine"].config["head_type"] == kind
-    output = model(**batch_for(model, decoder=False))
-    assert output.get("logits", output.get("start_logits")) is not None
+    batch = batch_for(model, rows=4, decoder=False)
+    labels = labels_for(model, kind, batch)
+    output = model(**batch, **{name: labels[name] for name in model.heads["mine"].needs})
+    assert any(output.get(name) is not None for name in ("logits", "start_logits", "arc_preds", "embeddings"))
 
 
 @pytest.mark.parametrize(("model_type", "kind"), KINDS)

@@ -7,14 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from adapterzoo.archs import StaticHead
 from tests.helpers.batches import batch_for
-from tests.helpers.tiny import NAMES, class_named, tiny_model
+from tests.helpers.tiny import class_ids, class_named, fixed_heads, tiny_model
+
+CLASSIFIERS = fixed_heads("classification")
 
 
-@pytest.mark.parametrize("architecture", NAMES)
-def test_a_head_with_other_labels_is_an_error_unless_sizes_may_differ(architecture: str, tmp_path: Path) -> None:
-    tiny_model(architecture, "ForSequenceClassification", num_labels=4).save_pretrained(tmp_path)
-    kind = class_named(architecture, "ForSequenceClassification")
+@pytest.mark.parametrize(("architecture", "static"), CLASSIFIERS, ids=class_ids(CLASSIFIERS))
+def test_a_head_with_other_labels_is_an_error_unless_sizes_may_differ(
+    architecture: str, static: StaticHead, tmp_path: Path
+) -> None:
+    tiny_model(architecture, static, num_labels=4).save_pretrained(tmp_path)
+    kind = class_named(architecture, static)
     with pytest.raises(ValueError, match=r"weight: shape 4×32, but the model needs 3×32"):
         kind.from_pretrained(tmp_path, num_labels=3)
     model, report = kind.from_pretrained(tmp_path, num_labels=3, ignore_mismatched_sizes=True, output_loading_info=True)

@@ -6,13 +6,15 @@ import pytest
 import torch
 
 from adapterzoo import AutoConfig, AutoModel, ModelOutput, MultiHeadOutput
+from adapterzoo.archs import ARCHITECTURES
 from tests.helpers.batches import batch_for
 from tests.helpers.tiny import NAMES, tiny_config, tiny_model
 
 
 @pytest.mark.parametrize("architecture", NAMES)
 def test_an_output_reads_as_attributes_keys_and_tuple(architecture: str) -> None:
-    model = tiny_model(architecture, "ForSequenceClassification").eval()
+    model = tiny_model(architecture).eval()
+    model.add_classification_head("default")
     batch = batch_for(model, decoder=False)
     labels = torch.zeros(len(batch["input_ids"]), dtype=torch.long)
     output = model(**batch, labels=labels, output_hidden_states=True)
@@ -49,7 +51,7 @@ def test_a_model_is_made_from_a_config_of_any_architecture(architecture: str) ->
     config = AutoConfig.for_model(**fields)
     model = AutoModel.from_config(config)
     assert model.training and model.config == config
-    assert type(model).__name__ == f"{type(config).__name__.removesuffix('Config')}Model"
+    assert type(model).__name__ == ARCHITECTURES[architecture].class_name()
 
 
 @pytest.mark.parametrize("architecture", NAMES)

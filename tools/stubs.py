@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from adapterzoo import zoo
+from adapterzoo.archs import ModelConfig
 
 PATH = Path(zoo.__file__).with_suffix(".pyi")
 
@@ -22,9 +23,13 @@ CLASSES: dict[str, type]
 '''
 
 
+def _base(kind: type) -> str:
+    return "ModelConfig" if issubclass(kind, ModelConfig) else kind.__mro__[1].__name__
+
+
 def stubs() -> str:
     """The file's text."""
-    lines = [f"class {name}({kind.__mro__[1].__name__}): ..." for name, kind in zoo.CLASSES.items()]
+    lines = [f"class {name}({_base(kind)}): ..." for name, kind in zoo.CLASSES.items()]
     names = ",\n    ".join(f'"{name}"' for name in zoo.CLASSES)
     return HEAD + "\n".join(lines) + f"\n\n__all__ = [\n    {names},\n]\n"
 

@@ -105,6 +105,7 @@ def table(rows: Iterable[Facts], every: bool = False) -> list[str]:
     for row in rows:
         theirs, ours, layer = _in_layer(row["theirs"], row["ours"], every)
         part = f"  [{row['part'] + 1} of {row['parts']}]" if row["parts"] > 1 else ""
+        part += "  [in turns, head by head]" if "turns" in row else ""
         key = (theirs, "×".join(map(str, row["shape"])) or "scalar", ours, part)
         joined.setdefault(key, []).extend(layer)
     lines = [("their tensor", "shape", "our tensor")]

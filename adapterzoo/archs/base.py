@@ -30,6 +30,8 @@ class StaticHead:
         pretraining: whether it is what pretraining trains, not a task (such a head is not made flexible by default).
         from_config: settings that are fields of the model's config, by the field's name.
         base_rows: rows that take the place of the architecture's row for the same tensor of ours.
+        part: the field of the model's config that holds the config to read from; the whole if None.
+        unless: by the name of a switch in the config: what it is where that is off.
     """
 
     suffix: str
@@ -41,10 +43,17 @@ class StaticHead:
     pretraining: bool = False
     base_rows: tuple[Row, ...] = ()
     from_config: Mapping[str, str] = field(default_factory=dict)
+    part: str | None = None
+    unless: Mapping[str, StaticHead] = field(default_factory=dict)
+
+    def of(self, config: ModelConfig) -> StaticHead:
+        """What it is under a model's `config`."""
+        return next((other for switch, other in self.unless.items() if not getattr(config, switch)), self)
 
     def flexible(self, config: ModelConfig) -> dict[str, Any]:
         """The config of the flexible head that this is under a model's `config`: `head_type` and settings."""
-        settings = {**self.settings, **{key: getattr(config, name) for key, name in self.from_config.items()}}
+        read = config if self.part is None else getattr(config, self.part)
+        settings = {**self.settings, **{key: getattr(read, name) for key, name in self.from_config.items()}}
         kind = self.head_type
         if kind == "classification" and config.problem_type == "multi_label_classification":
             kind = "multilabel_classification"
@@ -69,14 +78,19 @@ class Architecture:
 
     Attributes:
         name: what its classes' names begin with: "Bert".
+        base: what follows the name in the bare model's class.
         config: its config class.
         prefix: what HF's classes with heads put before the base's tensor names.
         network: the numbers of a config.
         rows: HF's tensor names (without prefix) against ours.
         places: AdapterHub's names of the modules where join and kv sites lie, `{i}` for the layer in its stack.
+        groups: AdapterHub's names of what an adapter's layers share, where they are not ours; see `hub_group`.
         heads: the types of flexible heads that make sense here.
         statics: HF's classes with heads.
         unused: tensors that HF's files may hold and nobody needs.
+        starts_with_last: whether a decoder's input that is made from a text begins with the text's last token (mBART's
+            language), not with `decoder_start_token_id`.
+        specialise: makes the tables for one config, where they depend on it.
     """
 
     name: str
@@ -87,7 +101,26 @@ class Architecture:
     places: Mapping[str, str]
     heads: tuple[str, ...]
     statics: tuple[StaticHead, ...]
+    groups: Mapping[str, str] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
+    base: str = "Model"
+    starts_with_last: bool = False
+    specialise: Callable[[Any], Architecture] | None = None
+
+    def under(self, config: ModelConfig) -> Architecture:
+        """The tables under a model's `config`."""
+        return self if self.specialise is None else self.specialise(config)
+
+    @property
+    def stem(self) -> str:
+        """What stands before the base's tensor names in HF's classes with heads, the dot included."""
+        return f"{self.prefix}." if self.prefix else ""
+
+    @property
+    def classes(self) -> tuple[StaticHead | None, ...]:
+        """HF's classes by their heads; None for the bare one, where there is such."""
+        bare = () if any(static.suffix == self.base for static in self.statics) else (None,)
+        return (*bare, *self.statics)
 
     @property
     def head_types(self) -> tuple[str, ...]:
@@ -103,9 +136,14 @@ class Architecture:
         """The base's table, as a static class has it."""
         return _base_keymap(self, static)
 
-    def static(self, class_name: str | None) -> StaticHead | None:
-        """The static head of HF's class of that name, if it is one of ours."""
-        return next((s for s in self.statics if f"{self.name}{s.suffix}" == class_name), None)
+    def static(self, class_name: str | None, config: ModelConfig | None = None) -> StaticHead | None:
+        """The static head of HF's class of that name, if it is one of ours; under a `config`, if that is given."""
+        found = next((s for s in self.statics if self.class_name(s) == class_name), None)
+        return found if found is None or config is None else found.of(config)
+
+    def class_name(self, static: StaticHead | None = None) -> str:
+        """HF's name of the class with that head; of the bare one if None."""
+        return self.name + (static.suffix if static else self.base)
 
     def hub_module(self, site: Site) -> str:
         """AdapterHub's name of the module at a site: where an adapter's unit hangs in its files."""
@@ -121,6 +159,10 @@ class Architecture:
         theirs = self.keymap().to_theirs(ours)
         assert theirs is not None
         return theirs["qkv".index(part) if len(theirs) == 3 else 0].removesuffix(".weight")
+
+    def hub_group(self, group: str) -> str:
+        """AdapterHub's name of what an adapter's layers share, `{shared}` for what its method's names begin with."""
+        return self.groups.get(group, f"{{shared}}.{group}")
 
 
 @cache

@@ -5,27 +5,16 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from adapterzoo.archs.base import Architecture, StaticHead, register
-from adapterzoo.archs.config import ModelConfig
-from adapterzoo.archs.encoder import (
-    ENCODER_DEFAULTS,
-    ENCODER_HEADS,
-    ENCODER_RULES,
-    ENCODER_SHARED,
-    ENCODER_SIZES,
-    encoder_network,
-)
-from adapterzoo.archs.rows import BERT_PLACES, BERT_ROWS, BERT_UNUSED, CLASSIFIER, LINEAR, POOLED, QA_OUTPUTS
+from adapterzoo.archs.encoder import ENCODER_DEFAULTS, ENCODER_HEADS, EncoderConfig, encoder_network
+from adapterzoo.archs.rows import BERT_PLACES, BERT_ROWS, BERT_UNUSED, CLASSIFIER, LINEAR, POOLED, QA, QA_OUTPUTS
 from adapterzoo.core.keymap import Row
 
 
-class BertConfig(ModelConfig):
+class BertConfig(EncoderConfig):
     """BERT's `config.json`."""
 
     model_type = "bert"
     defaults: ClassVar[dict[str, Any]] = {**ENCODER_DEFAULTS, "vocab_size": 30522, "pad_token_id": 0}
-    sizes = ENCODER_SIZES
-    rules = ENCODER_RULES
-    shared_among = ENCODER_SHARED
 
 
 MLM_ROWS = (
@@ -51,7 +40,7 @@ BERT = register(
             StaticHead("ForSequenceClassification", "classification", POOLED, CLASSIFIER, pooler=True),
             StaticHead("ForMultipleChoice", "multiple_choice", POOLED, CLASSIFIER, pooler=True),
             StaticHead("ForTokenClassification", "tagging", LINEAR, CLASSIFIER),
-            StaticHead("ForQuestionAnswering", "question_answering", LINEAR, QA_OUTPUTS),
+            StaticHead("ForQuestionAnswering", "question_answering", QA, QA_OUTPUTS),
             StaticHead("ForMaskedLM", "masked_lm", MLM, MLM_ROWS, from_config=HIDDEN_ACT, pretraining=True),
             StaticHead("LMHeadModel", "causal_lm", MLM, MLM_ROWS, from_config=HIDDEN_ACT),
             StaticHead("ForNextSentencePrediction", "next_sentence", {}, NSP_ROWS, pooler=True, pretraining=True),

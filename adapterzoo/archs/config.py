@@ -43,9 +43,11 @@ COMMON_RULES = {
 class ModelConfig:
     """An architecture's config: its fields as attributes, others in `extra`.
 
-    Subclasses give `defaults` (what `config.json` may leave out when a config is made in Python), `sizes` (positive
-    whole numbers that a `config.json` must state), `rules` (what else values must be), `shared_among` (widths, and by
-    what they must be divisible) and `attribute_map` (other names of fields).
+    Subclasses give `defaults` (what `config.json` may leave out when a config is made in Python), `unlisted` (the same
+    for fields that HF's configs do not list: `config.json` holds them only if they were given), `kinds` (the types of
+    fields whose defaults do not tell them), `sizes` (positive whole numbers that a `config.json` must state), `rules`
+    (what else values must be), `shared_among` (widths, and by what they must be divisible) and `attribute_map` (other
+    names of fields).
 
     Args:
         num_labels: number of labels; makes `id2label`, unless that is given with as many.
@@ -59,6 +61,8 @@ class ModelConfig:
 
     model_type: ClassVar[str] = ""
     defaults: ClassVar[Mapping[str, Any]] = {}
+    unlisted: ClassVar[Mapping[str, Any]] = {}
+    kinds: ClassVar[Mapping[str, Any]] = {}
     sizes: ClassVar[tuple[str, ...]] = ()
     rules: ClassVar[Mapping[str, Rule]] = {}
     shared_among: ClassVar[tuple[tuple[str, str], ...]] = ()
@@ -102,7 +106,7 @@ class ModelConfig:
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """The names of all fields, other names of the same ones included."""
-        return (*COMMON, *cls.defaults, *cls.attribute_map, "num_labels", "id2label", "label2id")
+        return (*COMMON, *cls.defaults, *cls.unlisted, *cls.attribute_map, "num_labels", "id2label", "label2id")
 
     def check(self) -> None:
         """Check the fields; a model does so once more, for they can be set.
@@ -110,7 +114,7 @@ class ModelConfig:
         Raises:
             ValueError: some are out of what they may be; all are listed.
         """
-        values = {name: getattr(self, name) for name in {**COMMON, **self.defaults}}
+        values = {name: getattr(self, name) for name in {**COMMON, **self.defaults, **self.unlisted}}
         rules = {**dict.fromkeys(self.sizes, POSITIVE), **COMMON_RULES, **self.rules}
         wrong = list(wrong_fields(values, {name: self._kind(name) for name in values}, rules)) or list(self._at_odds())
         if wrong:
@@ -118,11 +122,11 @@ class ModelConfig:
 
     def _kind(self, name: str) -> Any:
         """A field's type: its default's, but for those that may be None."""
-        if name in OPTIONAL:
-            return OPTIONAL[name]
+        if name in self.kinds or name in OPTIONAL:
+            return self.kinds.get(name, OPTIONAL.get(name))
         if name.endswith("_token_id") and name != "pad_token_id":
             return int | None
-        return type({**COMMON, **self.defaults}[name])
+        return type({**COMMON, **self.defaults, **self.unlisted}[name])
 
     def _at_odds(self) -> Iterator[str]:
         """What is wrong with values that are right by themselves."""
@@ -140,13 +144,22 @@ class ModelConfig:
         target = self.attribute_map.get(name)
         if target is not None:
             return getattr(self, target)
+        if name in self.unlisted:
+            return self.unlisted[name]
         raise AttributeError(f"{type(self).__name__} has no field {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "num_labels":
             self._set_labels(value, None)
+        elif name in self.unlisted:
+            self.extra[name] = value
         else:
             super().__setattr__(self.attribute_map.get(name, name), value)
+
+    @property
+    def ties_words(self) -> bool:
+        """Whether language models' heads share the token embedding's weight."""
+        return bool(self.tie_word_embeddings)
 
     @property
     def num_labels(self) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
+from adapterzoo.archs.config import ModelConfig
 from adapterzoo.core.config import NetworkConfig, StackConfig
 from adapterzoo.core.fields import CHANCE, NATURAL, one_of
 from adapterzoo.nn.activations import ACTIVATION
@@ -41,12 +42,23 @@ ENCODER_RULES = {
     "position_embedding_type": one_of("absolute"),
 }
 
+NO_DECODER = dict.fromkeys(("is_decoder", "add_cross_attention"), one_of(False))
+"""Rules of architectures that are encoders only."""
+
 ENCODER_SHARED = (("hidden_size", "num_attention_heads"),)
 
 ENCODER_HEADS = (
     *("classification", "multilabel_classification", "multiple_choice", "tagging", "question_answering"),
-    *("masked_lm", "causal_lm"),
+    *("dependency_parsing", "similarity", "masked_lm", "causal_lm"),
 )
+
+
+class EncoderConfig(ModelConfig):
+    """The `config.json` of BERT and its relatives. A subclass gives `model_type` and `defaults`."""
+
+    sizes: ClassVar[tuple[str, ...]] = ENCODER_SIZES
+    rules: ClassVar[dict[str, Any]] = ENCODER_RULES
+    shared_among: ClassVar[tuple[tuple[str, str], ...]] = ENCODER_SHARED
 
 
 def encoder_network(config: Any) -> NetworkConfig:
@@ -67,7 +79,7 @@ def encoder_stack(config: Any, **more: Any) -> StackConfig:
         positions=config.max_position_embeddings,
         segments=getattr(config, "type_vocab_size", 0),
         pad_id=config.pad_token_id,
-        eps=config.layer_norm_eps,
+        eps=getattr(config, "layer_norm_eps", 1e-12),
         dropout=config.hidden_dropout_prob,
         attention_dropout=config.attention_probs_dropout_prob,
         activation=config.hidden_act,

@@ -1,130 +1,99 @@
-"""What BART and its relatives share: the fields of their configs, how these become numbers, their tensors' names."""
+"""Encoder-decoders of two encoders, such as BERT2BERT (Rothe et al. 2019, arXiv:1907.12461): tables made of theirs."""
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any, ClassVar
 
-from adapterzoo.archs.rows import fused, linears
-from adapterzoo.core.config import NetworkConfig, StackConfig
-from adapterzoo.core.fields import CHANCE, NATURAL
-from adapterzoo.core.keymap import Row
-from adapterzoo.nn.activations import ACTIVATION
+from adapterzoo.archs.base import ARCHITECTURES, Architecture, register
+from adapterzoo.archs.config import ModelConfig
+from adapterzoo.archs.pairs import PAIR_HEAD, PART, pair_network, paired, part_configs
+from adapterzoo.archs.two_stacks import ENCODER_DECODER_HEADS
+from adapterzoo.core.fields import NATURAL
+from adapterzoo.core.registry import listing
 
-STACKS = ("encoder", "decoder")
-
-ENCODER_DECODER_DEFAULTS: dict[str, Any] = {
-    "vocab_size": 50265,
-    "max_position_embeddings": 1024,
-    "d_model": 1024,
-    **{f"{stack}_layers": 12 for stack in STACKS},
-    **{f"{stack}_attention_heads": 16 for stack in STACKS},
-    **{f"{stack}_ffn_dim": 4096 for stack in STACKS},
-    **{f"{stack}_layerdrop": 0.0 for stack in STACKS},
-    "activation_function": "gelu",
-    "dropout": 0.1,
-    "attention_dropout": 0.0,
-    "activation_dropout": 0.0,
-    "classifier_dropout": 0.0,
-    "init_std": 0.02,
-    "scale_embedding": False,
-    "use_cache": True,
-    "pad_token_id": 1,
-    "bos_token_id": 0,
-    "eos_token_id": 2,
-    "forced_eos_token_id": 2,
-    "is_encoder_decoder": True,
-}
-
-ENCODER_DECODER_SIZES = (
-    *("vocab_size", "max_position_embeddings", "d_model"),
-    *(f"{stack}_{size}" for stack in STACKS for size in ("layers", "attention_heads", "ffn_dim")),
-)
-
-ENCODER_DECODER_RULES = {
-    **dict.fromkeys(("dropout", "attention_dropout", "activation_dropout", "classifier_dropout"), CHANCE),
-    **{f"{stack}_layerdrop": CHANCE for stack in STACKS},
-    "init_std": NATURAL,
-    "activation_function": ACTIVATION,
-}
-
-ENCODER_DECODER_SHARED = tuple(("d_model", f"{stack}_attention_heads") for stack in STACKS)
-
-ENCODER_DECODER_NAMES = {
-    "hidden_size": "d_model",
-    "num_attention_heads": "encoder_attention_heads",
-    "num_hidden_layers": "encoder_layers",
-    "hidden_dropout_prob": "dropout",
-    "attention_probs_dropout_prob": "attention_dropout",
-}
+PARTS = ("encoder", "decoder")
 
 
-def encoder_decoder_network(config: Any) -> NetworkConfig:
-    """The numbers of an encoder-decoder."""
+class EncoderDecoderConfig(ModelConfig):
+    """The `config.json` of a pair: the configs of the encoder and the decoder, and what generation needs."""
 
-    def stack(name: str, **more: bool) -> StackConfig:
-        return StackConfig(
-            layers=getattr(config, f"{name}_layers"),
-            width=config.d_model,
-            heads=getattr(config, f"{name}_attention_heads"),
-            inner=getattr(config, f"{name}_ffn_dim"),
-            vocab=config.vocab_size,
-            layerdrop=getattr(config, f"{name}_layerdrop"),
-            positions=config.max_position_embeddings + 2,
-            position_offset=2,
-            pad_id=config.pad_token_id,
-            embed_scale=config.d_model**0.5 if config.scale_embedding else 1.0,
-            eps=1e-5,
-            dropout=config.dropout,
-            attention_dropout=config.attention_dropout,
-            activation_dropout=config.activation_dropout,
-            activation=config.activation_function,
-            **more,
-        )
+    model_type = "encoder-decoder"
+    defaults: ClassVar[dict[str, Any]] = {**dict.fromkeys(PARTS), "pad_token_id": 0, "tie_encoder_decoder": False}
+    kinds: ClassVar[dict[str, Any]] = dict.fromkeys(PARTS, object)
+    rules: ClassVar[dict[str, Any]] = {**dict.fromkeys(PARTS, PART), "pad_token_id": NATURAL}
 
-    return NetworkConfig(
-        encoder=stack("encoder"),
-        decoder=stack("decoder", causal=True, cross=True),
-        init_std=config.init_std,
+    def __init__(self, /, *, encoder: Any = None, decoder: Any = None, **fields: Any) -> None:
+        first, last = part_configs(encoder=encoder, decoder=decoder)
+        if isinstance(last, ModelConfig):
+            last = type(last).from_dict({**last.to_dict(), "is_decoder": True, "add_cross_attention": True})
+            fields = {key: value for key, value in fields.items() if (key, value) != ("pad_token_id", None)}
+            fields.setdefault("pad_token_id", last.pad_token_id)
+        super().__init__(**{"is_encoder_decoder": True, **fields, "encoder": first, "decoder": last})
+
+    @classmethod
+    def from_encoder_decoder_configs(cls, encoder: ModelConfig, decoder: ModelConfig, **fields: Any) -> Any:
+        """The config of a pair."""
+        return cls(encoder=encoder, decoder=decoder, **fields)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], source: str = "the config") -> Any:
+        """See ModelConfig.
+
+        Raises:
+            ValueError: the encoder's or the decoder's config is missing, too.
+        """
+        missing = [part for part in PARTS if data.get(part) is None]
+        if missing and data.get("model_type", cls.model_type) == cls.model_type:
+            raise ValueError(f"{source} lacks {listing(missing)}, the config of a part of the pair")
+        return super().from_dict(data, source)
+
+    def _at_odds(self) -> Iterator[str]:
+        yield from super()._at_odds()
+        for role in PARTS:
+            if (kind := ARCHITECTURES[getattr(self, role).model_type]).network(getattr(self, role)).decoder is not None:
+                yield f"{role} must be the config of one stack; a {kind.model_type} model has two"
+
+    @property
+    def vocab_size(self) -> int:
+        """How many tokens the decoder chooses from."""
+        return int(self.decoder.vocab_size)
+
+    @vocab_size.setter
+    def vocab_size(self, size: int) -> None:
+        for part in PARTS if self.tie_encoder_decoder else PARTS[1:]:  # copies: the parts' configs may be the caller's
+            own = copy.copy(getattr(self, part))
+            own.vocab_size = size
+            setattr(self, part, own)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `config.json` holds it."""
+        return {**super().to_dict(), "encoder": self.encoder.to_dict(), "decoder": self.decoder.to_dict()}
+
+
+def pair(config: Any) -> Architecture:
+    """The tables of a pair."""
+    return _pair(config.encoder.model_type, config.decoder.model_type, config.tie_encoder_decoder)
+
+
+@cache
+def _pair(encoder: str, decoder: str, tied: bool) -> Architecture:
+    return replace(ENCODER_DECODER, **paired(ARCHITECTURES[encoder], ARCHITECTURES[decoder], tied))
+
+
+ENCODER_DECODER = register(
+    Architecture(
+        name="EncoderDecoder",
+        config=EncoderDecoderConfig,
+        prefix="",
+        network=pair_network,
+        rows=(),
+        places={},
+        heads=ENCODER_DECODER_HEADS,
+        statics=(PAIR_HEAD,),
+        specialise=pair,
     )
-
-
-def attention(stack: str, block: str, module: str) -> tuple[Row, ...]:
-    """One attention block as BART names it."""
-    layer, mine = f"{stack}.layers.{{i}}.{module}", f"{stack}.{{i}}.{block}"
-    q, k, v = (f"{layer}.{part}_proj" for part in "qkv")
-    return fused((q, k, v), f"{mine}.qkv") + linears(layer, mine, {".out": ".out_proj", "_norm": "_layer_norm"})
-
-
-def stack_rows(stack: str) -> tuple[Row, ...]:
-    """One stack's rows."""
-    return (
-        Row(f"{stack}.embed_positions.weight", f"embed.{stack}.position.weight"),
-        Row(f"{stack}.layernorm_embedding.{{p}}", f"embed.{stack}.norm.{{p}}"),
-        *attention(stack, "attn", "self_attn"),
-        *linears(
-            f"{stack}.layers.{{i}}.",
-            f"{stack}.{{i}}.",
-            {"mlp.up": "fc1", "mlp.down": "fc2", "mlp_norm": "final_layer_norm"},
-        ),
-    )
-
-
-EMBED_TOKENS = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
-
-BART_ROWS = (
-    Row("shared.weight", "token.weight", aliases=EMBED_TOKENS),
-    *stack_rows("encoder"),
-    *stack_rows("decoder"),
-    *attention("decoder", "cross", "encoder_attn"),
 )
-
-DECODER_TOKENS = (Row("decoder.embed_tokens.weight", "token.weight", aliases=("shared.weight", EMBED_TOKENS[0])),)
-"""The token embedding's row in a class that has the decoder alone."""
-
-BART_PLACES = {
-    "attn.join": "{stack}.layers.{i}.attention_adapters",
-    "cross.join": "{stack}.layers.{i}.cross_attention_adapters",
-    "mlp.join": "{stack}.layers.{i}.output_adapters",
-    "attn.kv": "{stack}.layers.{i}.self_attn",
-    "cross.kv": "{stack}.layers.{i}.encoder_attn",
-}

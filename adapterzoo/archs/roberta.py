@@ -5,15 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from adapterzoo.archs.base import Architecture, StaticHead, register
-from adapterzoo.archs.config import ModelConfig
-from adapterzoo.archs.encoder import (
-    ENCODER_DEFAULTS,
-    ENCODER_HEADS,
-    ENCODER_RULES,
-    ENCODER_SHARED,
-    ENCODER_SIZES,
-    encoder_stack,
-)
+from adapterzoo.archs.encoder import ENCODER_DEFAULTS, ENCODER_HEADS, EncoderConfig, encoder_stack
 from adapterzoo.archs.rows import (
     BERT_PLACES,
     BERT_ROWS,
@@ -21,6 +13,7 @@ from adapterzoo.archs.rows import (
     CLASSIFIER,
     LINEAR,
     POOLED,
+    QA,
     QA_OUTPUTS,
     TWO_LAYERS,
 )
@@ -28,7 +21,7 @@ from adapterzoo.core.config import NetworkConfig
 from adapterzoo.core.keymap import Row
 
 
-class RobertaConfig(ModelConfig):
+class RobertaConfig(EncoderConfig):
     """RoBERTa's `config.json`."""
 
     model_type = "roberta"
@@ -39,15 +32,14 @@ class RobertaConfig(ModelConfig):
         "bos_token_id": 0,
         "eos_token_id": 2,
     }
-    sizes = ENCODER_SIZES
-    rules = ENCODER_RULES
-    shared_among = ENCODER_SHARED
 
 
 def roberta_network(config: Any) -> NetworkConfig:
     """BERT's numbers, but positions count only tokens that are not padding."""
     return NetworkConfig(
-        encoder=encoder_stack(config, positions_skip_padding=True), pooler=True, init_std=config.initializer_range
+        encoder=encoder_stack(config, padding_position=config.pad_token_id),
+        pooler=True,
+        init_std=config.initializer_range,
     )
 
 
@@ -74,7 +66,7 @@ ROBERTA = register(
             StaticHead("ForSequenceClassification", "classification", TWO_LAYERS, CLASSIFICATION_ROWS),
             StaticHead("ForMultipleChoice", "multiple_choice", POOLED, CLASSIFIER, pooler=True),
             StaticHead("ForTokenClassification", "tagging", LINEAR, CLASSIFIER),
-            StaticHead("ForQuestionAnswering", "question_answering", LINEAR, QA_OUTPUTS),
+            StaticHead("ForQuestionAnswering", "question_answering", QA, QA_OUTPUTS),
             StaticHead("ForMaskedLM", "masked_lm", LM, LM_ROWS, pretraining=True),
             StaticHead("ForCausalLM", "causal_lm", LM, LM_ROWS),
         ),

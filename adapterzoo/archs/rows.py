@@ -52,5 +52,6 @@ BERT_UNUSED = ("embeddings.position_ids", "embeddings.token_type_ids")
 CLASSIFIER = (Row("classifier.{p}", "1.{p}"),)
 QA_OUTPUTS = (Row("qa_outputs.{p}", "1.{p}"),)
 LINEAR = {"layers": 1, "activation_function": None}
+QA = {**LINEAR, "dropout_prob": 0.0}
 POOLED = {**LINEAR, "use_pooler": True}
 TWO_LAYERS = {"layers": 2, "activation_function": "tanh"}

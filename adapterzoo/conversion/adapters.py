@@ -43,6 +43,7 @@ def adapter_facts(source: Source, allow_pickle: bool = False, network: NetworkCo
     if "model_type" not in content and "peft_type" not in content:
         raise FileError(f"{path} has no model_type: it does not say what models it is for")
     architecture = ARCHITECTURES[content.get("model_type", next(iter(ARCHITECTURES)))]
+    architecture = architecture.under(architecture.config())
     width = content.get("hidden_size") or architecture.network(architecture.config()).width
     file = adapterhub.read_adapter_json(content, architecture, width if network is None else network.width)
     tensors = read_tensors(adapter_weights(source), allow_pickle)

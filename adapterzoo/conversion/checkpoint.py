@@ -10,11 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from adapterzoo import zoo
-from adapterzoo.archs import ARCHITECTURES, Architecture, ModelConfig
+from adapterzoo.archs import ARCHITECTURES, Architecture, ModelConfig, StaticHead
 from adapterzoo.core.registry import UnknownName, unknown
 from adapterzoo.fit import Fit, fit
 from adapterzoo.formats import hf
-from adapterzoo.pretrained import CheckpointError, read_config
+from adapterzoo.pretrained import CheckpointError, head_of, read_config
 from adapterzoo.store import Source
 
 
@@ -40,8 +40,9 @@ class Checkpoint:
 
     @property
     def architecture(self) -> Architecture:
-        """Its architecture."""
-        return ARCHITECTURES[self.config.model_type]
+        """Its architecture, as its config has it: a pair's tables are made of two others'."""
+        architecture: Architecture = self.model.architecture
+        return architecture
 
     @property
     def class_name(self) -> str:
@@ -99,16 +100,19 @@ def open_checkpoint(
     """
     config = read_config(source, None, None if model_type is None else ARCHITECTURES[model_type].config)
     tensors = hf.open_checkpoint(source, allow_pickle)
-    architecture = ARCHITECTURES[config.model_type]
+    architecture = ARCHITECTURES[config.model_type].under(config)
     stated = next(iter(config.architectures or []), None)
     known = {kind.__name__: kind for kind in _classes(architecture)}
     if class_name is not None and class_name not in known:
         raise UnknownName(unknown(f"class of {architecture.name}'s", class_name, known))
-    name = class_name or (stated if stated in known else None)
-    if name is None:  # none is named, or none of ours; a flexible model's weights are those of the bare one
+    if class_name is not None:
+        kind = known[class_name]
+    elif stated in known:
+        kind = _class(architecture, head_of(architecture, config, tensors))
+    else:  # none is named, or none of ours; a flexible model's weights are those of the bare one
         fitting = candidates(architecture, config, tensors)
-        name = fitting[0] if len(fitting) == 1 else f"{architecture.name}Model"
-    model = known[name](config, initialise=False)
+        kind = known[fitting[0]] if len(fitting) == 1 else _class(architecture, None)
+    model = kind(config, initialise=False)
     return Checkpoint(source, config, tensors, stated, model, _fit(model, tensors))
 
 
@@ -131,8 +135,13 @@ def lacking(model: Any, found: Fit) -> list[str]:
 
 
 def _classes(architecture: Architecture) -> Iterator[Any]:
-    suffixes = ("Model", *(static.suffix for static in architecture.statics))
-    return (zoo.CLASSES[architecture.name + suffix] for suffix in suffixes)
+    return (_class(architecture, static) for static in (None, *architecture.statics))
+
+
+def _class(architecture: Architecture, static: StaticHead | None) -> Any:
+    """The class with that head. Without any it is the bare one; where none is bare, the one with flexible heads."""
+    flexible = static is None and None not in architecture.classes
+    return zoo.CLASSES[f"{architecture.name}AdapterModel" if flexible else architecture.class_name(static)]
 
 
 def _fit(model: Any, tensors: Mapping[str, Tensor]) -> Fit:

@@ -15,7 +15,7 @@ from adapterzoo import zoo
 from adapterzoo.conversion.checkpoint import Checkpoint
 from adapterzoo.conversion.inspection import kept
 from adapterzoo.formats import hf
-from adapterzoo.pretrained import config_json
+from adapterzoo.pretrained import KINDS, config_json
 from adapterzoo.store import find, write_json, write_tensors
 
 COPIED = (
@@ -48,9 +48,10 @@ def convert(checkpoint: Checkpoint, folder: Path, dtype: str | None, step: Calla
     write_tensors(folder / "model.safetensors", tensors)
     step("config.json")
     common = reduce(torch.promote_types, {tensor.dtype for tensor in tensors.values()})
-    write_json(folder / "config.json", config_json(checkpoint.config, checkpoint.class_name, common))
-    step("heads and adapters")
-    for kind in ("adapters", "heads"):
+    class_name = checkpoint.architecture.class_name(checkpoint.model.static)
+    write_json(folder / "config.json", config_json(checkpoint.config, class_name, common))
+    step("adapters, heads and embeddings")
+    for kind in KINDS:
         for kept_folder in kept(checkpoint, kind):
             shutil.copytree(kept_folder, folder / kind / Path(kept_folder).name)
     write_flexible_head(checkpoint, folder, dtype)

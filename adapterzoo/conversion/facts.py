@@ -32,11 +32,17 @@ def weights(tensors: Mapping[str, Tensor], used: Iterable[str]) -> dict[str, Any
     return {"parameters": sum(tensor.numel() for tensor in there), "dtypes": dict(dtypes)}
 
 
-def tensor_row(tensors: Mapping[str, Tensor], key: str, ours: str, part: int = 0, parts: int = 1) -> dict[str, Any]:
-    """One line of the table: a foreign tensor, which is part `part` of `parts` of one of ours."""
+def tensor_row(
+    tensors: Mapping[str, Tensor], key: str, ours: str, part: int = 0, parts: int = 1, turns: int = 1
+) -> dict[str, Any]:
+    """One line of the table: a foreign tensor, which is part `part` of `parts` of one of ours.
+
+    With `turns` above 1, it is all of ours, but so many parts of ours take turns in it, one head's rows of each.
+    """
     tensor = tensors[key]
     shape, dtype = list(tensor.shape), dtype_name(tensor.dtype)
-    return {"theirs": key, "ours": ours, "part": part, "parts": parts, "shape": shape, "dtype": dtype}
+    row = {"theirs": key, "ours": ours, "part": part, "parts": parts, "shape": shape, "dtype": dtype}
+    return row if turns == 1 else {**row, "turns": turns}
 
 
 def dtype_name(dtype: torch.dtype) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
 from adapterzoo.conversion.adapters import adapter_facts, head_facts
 from adapterzoo.conversion.checkpoint import Checkpoint, open_checkpoint
 from adapterzoo.conversion.facts import labels, network_sizes, tensor_row, weights
 from adapterzoo.core.registry import NamedModules
-from adapterzoo.formats import adapterhub
+from adapterzoo.formats import adapterhub, hf
 from adapterzoo.pretrained import STATE, kept_folder, kept_names
 from adapterzoo.store import Source, find
 
@@ -44,6 +45,7 @@ def model_facts(checkpoint: Checkpoint, allow_pickle: bool = False) -> dict[str,
     """What a model's directory holds, the adapters and heads beside it included."""
     found, tensors, network = checkpoint.fit, checkpoint.tensors, checkpoint.model.base.config
     heads = list(checkpoint.model.heads_of().values())
+    turns = partial(hf.turns_in, checkpoint.architecture, checkpoint.model.static)
     return {
         "kind": "model",
         "source": os.fspath(checkpoint.source),
@@ -54,7 +56,7 @@ def model_facts(checkpoint: Checkpoint, allow_pickle: bool = False) -> dict[str,
         **weights(tensors, [key for parts in found.sources.values() for key in parts]),
         "head": {"type": heads[0].head_type, **labels(heads[0].config.get("label2id"))} if heads else None,
         "tensors": [
-            tensor_row(tensors, key, ours, part, len(found.sources[ours]))
+            tensor_row(tensors, key, ours, part, len(found.sources[ours]), turns(ours))
             for ours in found.wanted
             if ours in found.sources
             for part, key in enumerate(found.sources[ours])
@@ -70,7 +72,7 @@ def model_facts(checkpoint: Checkpoint, allow_pickle: bool = False) -> dict[str,
 
 
 def kept(checkpoint: Checkpoint, kind: str) -> list[os.PathLike[str]]:
-    """The folders of the adapters or heads (`kind`) that `save_pretrained` wrote beside a model.
+    """The folders of the adapters, heads or embeddings (`kind`) that `save_pretrained` wrote beside a model.
 
     Raises:
         FileNotFoundError: one is not there, though config.json names it.

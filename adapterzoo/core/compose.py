@@ -145,6 +145,13 @@ class BatchSplit(AdapterCompositionBlock):
         return {"batch_sizes": self.batch_sizes}
 
 
+@BLOCKS.register("Parallel")
+class Parallel(AdapterCompositionBlock):
+    """Each child for the whole batch: N children give N·B rows, child by child, as if the batch were repeated."""
+
+    __slots__ = ()
+
+
 class RowGroups(AdapterCompositionBlock):
     """As BatchSplit, with sizes that each batch brings: what `adapter_names=[…]` becomes. Not for users to write."""
 
@@ -158,6 +165,32 @@ def names_in(setup: Child) -> Iterator[str]:
     else:
         for child in setup.children:
             yield from names_in(child)
+
+
+def copies(setup: Child) -> int:
+    """How many times a setup answers each row of the batch: once, but for Parallel.
+
+    Raises:
+        ValueError: parts of it do not agree, or a part for some rows answers these more often than others are.
+    """
+    if isinstance(setup, str):
+        return 1
+    inside = [copies(child) for child in setup.children]
+    if isinstance(setup, Parallel):
+        if not inside:
+            raise ValueError("Parallel needs at least one child")
+        return sum(inside)
+    several = {count for count in inside if count > 1}
+    if isinstance(setup, Stack):
+        if len(several) > 1:
+            raise ValueError(f"{setup!r} stacks Parallel blocks of {' and '.join(map(str, sorted(several)))} children")
+        return max(inside, default=1)
+    if several:
+        raise ValueError(
+            f"{setup!r} holds a Parallel block, which would answer some rows more often than others; "
+            "put it outside: Parallel(BatchSplit(…), …)"
+        )
+    return 1
 
 
 def parse_composition(setup: Setup) -> AdapterCompositionBlock | None:

@@ -6,6 +6,43 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
+class RelativeConfig:
+    """Disentangled attention: what tokens' distances have to say in it (arXiv:2006.03654).
+
+    Attributes:
+        span: half the rows of the table of distances; what lies further apart shares its first and last rows.
+        far: where distances are put into buckets that grow, the distance that ends the last; None where each distance
+            has a row of its own.
+        keys: whether queries look at distances, as they do at keys.
+        queries: whether keys are looked at by distances, as they are by queries.
+        shared: whether distances are projected as tokens are; if not, by projections of their own.
+        normed: whether the table goes through a LayerNorm.
+    """
+
+    span: int
+    far: int | None = None
+    keys: bool = True
+    queries: bool = True
+    shared: bool = False
+    normed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvolutionConfig:
+    """A convolution over the embeddings, added to the first layer's output.
+
+    Attributes:
+        kernel: how many tokens it looks at; an odd number.
+        groups: into how many parts the width is divided.
+        activation: name of the activation that follows it.
+    """
+
+    kernel: int
+    groups: int
+    activation: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class StackConfig:
     """One stack of layers, with the embedding below it.
 
@@ -21,14 +58,20 @@ class StackConfig:
         layerdrop: chance with which a whole layer is left out in training.
         positions: rows of the position embedding, `position_offset` included; 0 where there is none.
         position_offset: added to every position number (BART: 2).
-        positions_skip_padding: number only the tokens that are not padding, from `pad_id + 1` (RoBERTa).
+        padding_position: the padding's row of the position embedding, where only tokens that are not padding are
+            counted, from the row after it (RoBERTa: 1); None where all are.
         segments: token types; 0 where there are none.
         pad_id: the padding token's id.
         embed_width: width of the embeddings, where they are projected to `width`.
+        project_first: whether they are so before their LayerNorm, without a bias; after it if not.
         embed_scale: factor on token embeddings.
         eps: epsilon of every LayerNorm.
         dropout, attention_dropout, activation_dropout: dropout after each block, on attention, after the activation.
         activation: name of the feed-forward activation (`adapterzoo.nn.activations`).
+        key_bias: whether projections to keys have a bias.
+        score_terms: attention scores are divided by √(E·`score_terms`), E the head width.
+        relative: what distances have to say in self-attention; None: nothing.
+        convolution: the convolution beside the first layer; None where there is none.
     """
 
     layers: int
@@ -42,16 +85,21 @@ class StackConfig:
     layerdrop: float = 0.0
     positions: int = 512
     position_offset: int = 0
-    positions_skip_padding: bool = False
+    padding_position: int | None = None
     segments: int = 0
     pad_id: int = 0
     embed_width: int | None = None
+    project_first: bool = False
     embed_scale: float = 1.0
     eps: float = 1e-12
     dropout: float = 0.0
     attention_dropout: float = 0.0
     activation_dropout: float = 0.0
     activation: str = "gelu"
+    key_bias: bool = True
+    score_terms: int = 1
+    relative: RelativeConfig | None = None
+    convolution: ConvolutionConfig | None = None
 
     @property
     def token_width(self) -> int:
@@ -61,7 +109,7 @@ class StackConfig:
     @property
     def first_position(self) -> int:
         """The position embedding's row of a row's first token."""
-        return self.pad_id + 1 if self.positions_skip_padding else self.position_offset
+        return self.position_offset if self.padding_position is None else self.padding_position + 1
 
     @property
     def room(self) -> int | None:
@@ -76,15 +124,15 @@ class NetworkConfig:
     Attributes:
         encoder, decoder: the stacks; a network has at least one of them.
         one_vocabulary: whether two stacks have one token embedding.
-        tied_layers: whether a decoder's layers are the encoder's, but for their cross-attention.
-        pooler: whether there is a pooler, tanh(W h_first + b).
+        tied: whether the decoder's embeddings and layers are the encoder's, but for its cross-attention.
+        pooler: whether there is a pooler, tanh(W h_first + b), on the first stack.
         init_std: standard deviation of newly initialised weights.
     """
 
     encoder: StackConfig | None = None
     decoder: StackConfig | None = None
     one_vocabulary: bool = True
-    tied_layers: bool = False
+    tied: bool = False
     pooler: bool = False
     init_std: float = 0.02
 

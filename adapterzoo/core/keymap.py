@@ -22,11 +22,14 @@ class Row:
         ours: our name.
         aliases: other names under which the same tensor may come, too. AdapterHub's files are written with them,
             checkpoints without.
+        turns: how many parts of ours take turns in theirs, head by head: the first head's rows of each part, then
+            the second's. In ours, the parts are whole, one after the other.
     """
 
     theirs: str | tuple[str, ...]
     ours: str
     aliases: tuple[str, ...] = ()
+    turns: int = 1
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -82,6 +85,10 @@ class KeyMap:
             if template in self._ours:
                 return tuple(_fill(alias, holes) for alias in self._ours[template].aliases)
         return ()
+
+    def turns(self, ours: str) -> int:
+        """How many parts of our tensor take turns in theirs."""
+        return next((self._ours[name].turns for name, _ in _templates(ours) if name in self._ours), 1)
 
 
 def _claim(table: dict[str, V], name: str, value: V) -> None:

@@ -142,6 +142,11 @@ class CausalLMOutput(HeadOutput):
 
 
 @dataclass(eq=False)
+class ElectraForPreTrainingOutput(HeadOutput):
+    """`logits` (B, T)."""
+
+
+@dataclass(eq=False)
 class QuestionAnsweringModelOutput(ModelOutput):
     """`start_logits`, `end_logits` (B, T); the least number of the dtype at padding."""
 

@@ -62,6 +62,7 @@ class LayoutLike(Protocol):
     """What a unit may ask of a batch's layout (`adapterzoo.nn.layout.Layout`)."""
 
     rows: int
+    choices: int
 
     def cuts(self, sizes: tuple[int, ...] | None = None) -> list[Cut]:
         """The batch cut into runs of `sizes` rows; into the runs that have an adapter each if None."""

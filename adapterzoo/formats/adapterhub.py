@@ -61,7 +61,7 @@ def tensor_names(
             for alias, ours in aliases:
                 second[f"{stem}.{alias}".replace("{p}", p)] = f"units.{site.slug}.{ours}".replace("{p}", p)
     for group, module in adapter.shared.items():
-        stem = f"{config.hub_shared}.{name}.{group}"
+        stem = architecture.hub_group(group).replace("{shared}", f"{config.hub_shared}.{name}")
         main |= _names(module, stem, f"shared.{group}", table)
     return main, second
 
@@ -86,7 +86,7 @@ def export_adapter(
         network: its model's numbers.
         prefixed: whether names begin with the architecture's prefix, as those of models with heads do.
     """
-    tensors, prefix = adapter.state_dict(), f"{architecture.prefix}." if prefixed else ""
+    tensors, prefix = adapter.state_dict(), architecture.stem if prefixed else ""
     names, second = tensor_names(adapter, name, architecture, network)
     everything = {**names, **{alias: ours for alias, ours in second.items() if ours in tensors}}
     return {prefix + theirs: tensors[ours].clone() for theirs, ours in everything.items()}
@@ -158,7 +158,7 @@ def place(
 
 def bare_name(key: str, architecture: Architecture) -> str:
     """The name as written since version 2, without the model's prefix."""
-    return ".".join(_OLD_NAMES.get(part, part) for part in key.split(".")).removeprefix(f"{architecture.prefix}.")
+    return ".".join(_OLD_NAMES.get(part, part) for part in key.split(".")).removeprefix(architecture.stem)
 
 
 def _is_copy(key: str, name: str) -> bool:

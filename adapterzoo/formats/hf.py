@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from adapterzoo.archs.base import Architecture, StaticHead
+from adapterzoo.core.config import NetworkConfig
 from adapterzoo.core.fields import fits
+from adapterzoo.nn.transformer import Transformer
 from adapterzoo.store import FileError, Shards, Source, contents, find, read_json, read_tensors, require
 
 WEIGHTS = (
@@ -75,8 +77,8 @@ def place(keys: Iterable[str], architecture: Architecture, static: StaticHead | 
     placed = Placement()
     aliases: list[tuple[str, str]] = []
     for key in keys:
-        name = _modern(key)
-        bare = name.removeprefix(f"{architecture.prefix}.")
+        name = modern(key)
+        bare = name.removeprefix(architecture.stem)
         target, space = base.to_ours(bare), "base"
         if target is None and head is not None:
             target, space = head.to_ours(name), "head"
@@ -98,16 +100,54 @@ def place(keys: Iterable[str], architecture: Architecture, static: StaticHead | 
     return placed
 
 
-def _modern(key: str) -> str:
+def modern(key: str) -> str:
     """The name as written since 2019: LayerNorm's gamma and beta are weight and bias."""
     match = re.fullmatch(r"(.*LayerNorm\.)(gamma|beta)", key)
     return f"{match[1]}{_LEGACY[match[2]]}" if match else key
 
 
-def gather(parts: list[str], tensors: Mapping[str, Tensor]) -> Tensor:
-    """Our tensor from its parts: the file's own memory if there is one, joined if there are several."""
+def gather(parts: Sequence[str], tensors: Mapping[str, Tensor], order: Sequence[int] = ()) -> Tensor:
+    """Our tensor from its parts: the file's own memory if there is one, joined if there are several.
+
+    Args:
+        parts: their names, in order.
+        tensors: the tensors by name.
+        order: see `block_order`.
+    """
     pieces = [tensors[part] for part in parts]
+    if order:
+        (whole,) = pieces
+        blocks = whole.chunk(len(order))
+        pieces = [blocks[number] for number in order]
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+
+def scatter(tensor: Tensor, names: Sequence[str], order: Sequence[int] = ()) -> dict[str, Tensor]:
+    """Their tensors from ours: the way back from `gather`."""
+    if order:
+        blocks = dict(zip(order, tensor.chunk(len(order)), strict=True))
+        tensor = torch.cat([blocks[number] for number in sorted(blocks)])
+    return dict(zip(names, tensor.chunk(len(names)), strict=True))
+
+
+def block_order(
+    architecture: Architecture, static: StaticHead | None, network: NetworkConfig, ours: str
+) -> tuple[int, ...]:
+    """Where in their tensor the blocks of rows lie that ours "base.…" is made of; empty where ours is theirs.
+
+    A block is one head's rows of the query, key or value projection, where theirs has these head by head.
+    """
+    turns = turns_in(architecture, static, ours)
+    if turns == 1:
+        return ()
+    heads = network.stacks()[ours.split(".")[1]].heads
+    return tuple(head * turns + part for part in range(turns) for head in range(heads))
+
+
+def turns_in(architecture: Architecture, static: StaticHead | None, ours: str) -> int:
+    """How many parts of our tensor "base.…" take turns in theirs, head by head; 1 where ours is theirs."""
+    space, _, name = ours.partition(".")
+    return architecture.keymap(static).turns(name) if space == "base" else 1
 
 
 def foreign_names(architecture: Architecture, static: StaticHead | None, ours: str) -> tuple[str, ...]:
@@ -119,7 +159,7 @@ def foreign_names(architecture: Architecture, static: StaticHead | None, ours: s
     space, _, name = ours.partition(".")
     if space == "base":
         names = architecture.keymap(static).to_theirs(name)
-        prefix = f"{architecture.prefix}." if static else ""
+        prefix = architecture.stem if static else ""
     else:
         names, prefix = (static.keymap.to_theirs(name) if static else None), ""
     if names is None:
@@ -127,19 +167,29 @@ def foreign_names(architecture: Architecture, static: StaticHead | None, ours: s
     return tuple(prefix + theirs for theirs in names)
 
 
+def twins(base: nn.Module) -> dict[str, str]:
+    """Names of a network's tensors that have another name, too; the one that files hold is the last."""
+    names: dict[int, list[str]] = {}
+    for name, tensor in base.state_dict(keep_vars=True).items():
+        names.setdefault(id(tensor), []).append(name)
+    return {name: same[-1] for same in names.values() for name in same[:-1]}
+
+
 def export(
-    base: nn.Module,
+    base: Transformer,
     head: nn.Module | None,
     tied: set[str],
     architecture: Architecture,
     static: StaticHead | None,
 ) -> dict[str, Tensor]:
     """HF's state dict of a network and, for a class with a fixed head, of its head; tied tensors once."""
-    ours = {f"base.{name}": tensor for name, tensor in base.state_dict().items()}
+    other = twins(base)
+    ours = {f"base.{name}": tensor for name, tensor in base.state_dict().items() if name not in other}
     if head is not None and static is not None:
         ours |= {f"head.{name}": tensor for name, tensor in head.state_dict().items() if name not in tied}
     theirs: dict[str, Tensor] = {}
+    network = base.config
     for name, tensor in ours.items():
         names = foreign_names(architecture, static, name)
-        theirs |= zip(names, tensor.chunk(len(names)), strict=True)
+        theirs |= scatter(tensor, names, block_order(architecture, static, network, name))
     return theirs

@@ -65,11 +65,13 @@ class PredictionHead(nn.Sequential):
         head_type: what files call the kind.
         reads_cls: whether `cls_output` must be there; None: if it can be had.
         labels_are_inputs: whether the decoder's input, if not given, is the labels shifted by one.
+        needs: arguments of a call that it cannot do without.
     """
 
     head_type: ClassVar[str] = "custom"
     reads_cls: ClassVar[bool | None] = None
     labels_are_inputs: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, head_name: str) -> None:
         super().__init__()
@@ -90,7 +92,7 @@ class PredictionHead(nn.Sequential):
             if last and "num_choices" in config:
                 outputs = 1
             modules += [
-                nn.Dropout(chance),
+                nn.Dropout(chance if number else config.get("input_dropout", chance)),
                 nn.Linear(width, outputs, bias=config.get("bias", True) or not last),
             ]
             if not last and config.get("activation_function"):
@@ -101,6 +103,15 @@ class PredictionHead(nn.Sequential):
 
     def tie(self, model: HeadHost) -> None:
         """Share weights with the model's embeddings, in heads that do."""
+
+    def follow(self, model: HeadHost, biases: Mapping[str, Tensor]) -> None:
+        """Go on with another token embedding, in heads that share its weight.
+
+        Args:
+            model: the model, which has it already.
+            biases: what to have for its vocabulary, under the names of `biases`.
+        """
+        self.tie(model)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The layers one after the other; heads override it."""
@@ -126,6 +137,11 @@ class PredictionHead(nn.Sequential):
         """Names of parameters that belong to the model's embeddings."""
         return set()
 
+    @property
+    def biases(self) -> dict[str, Tensor]:
+        """Its own parameters and buffers that have a number for each token, along the last dimension."""
+        return {}
+
 
 def head_dropout(settings: Mapping[str, Any], config: Any) -> float:
     """The chance of dropout in a head: its own, else the classifier's, else the model's."""
@@ -149,6 +165,11 @@ def initialise(module: nn.Module, std: float) -> None:
         elif isinstance(part, nn.LayerNorm):
             nn.init.ones_(part.weight)
             nn.init.zeros_(part.bias)
+
+
+def given(**settings: Any) -> dict[str, Any]:
+    """Settings that are not None: those that AdapterHub's files do not know stay out of them if nobody uses them."""
+    return {key: value for key, value in settings.items() if value is not None}
 
 
 def labels_config(num_labels: int, id2label: Mapping[Any, str] | None) -> dict[str, Any]:

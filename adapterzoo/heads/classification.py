@@ -12,7 +12,7 @@ from adapterzoo.core.outputs import (
     Seq2SeqSequenceClassifierOutput,
     SequenceClassifierOutput,
 )
-from adapterzoo.heads.base import HEADS, HeadHost, PredictionHead, labels_config
+from adapterzoo.heads.base import HEADS, HeadHost, PredictionHead, given, labels_config
 from adapterzoo.heads.features import Features
 from adapterzoo.heads.loss import binary_cross_entropy, cross_entropy, squared_error
 
@@ -34,6 +34,7 @@ class ClassificationHead(PredictionHead):
         use_pooler: read the pooler's output in place of the first token.
         bias: whether the last layer has one.
         dropout_prob: the model's if None.
+        input_dropout: dropout before the first layer; `dropout_prob` if None.
         problem_type: "regression" for the squared error with several labels, "single_label_classification" for the
             cross-entropy with one.
     """
@@ -53,6 +54,7 @@ class ClassificationHead(PredictionHead):
         bias: bool = True,
         dropout_prob: float | None = None,
         problem_type: str | None = None,
+        input_dropout: float | None = None,
     ) -> None:
         super().__init__(head_name)
         self.config = {
@@ -63,7 +65,7 @@ class ClassificationHead(PredictionHead):
             "bias": bias,
             "dropout_prob": dropout_prob,
             **labels_config(num_labels, id2label),
-            **({} if problem_type is None else {"problem_type": problem_type}),
+            **given(problem_type=problem_type, input_dropout=input_dropout),
         }
         self.build(model)
 
@@ -117,6 +119,7 @@ class MultipleChoiceHead(PredictionHead):
         id2label: names of choices.
         use_pooler: read the pooler's output in place of the first token.
         dropout_prob: the model's if None.
+        input_dropout: dropout before the first layer; `dropout_prob` if None.
         num_labels: as many as choices; files may hold it.
     """
 
@@ -134,6 +137,7 @@ class MultipleChoiceHead(PredictionHead):
         use_pooler: bool = False,
         dropout_prob: float | None = None,
         num_labels: int | None = None,
+        input_dropout: float | None = None,
     ) -> None:
         super().__init__(head_name)
         labels = labels_config(num_labels or num_choices, id2label)
@@ -145,6 +149,7 @@ class MultipleChoiceHead(PredictionHead):
             "use_pooler": use_pooler,
             "dropout_prob": dropout_prob,
             "label2id": labels["label2id"],
+            **given(input_dropout=input_dropout),
         }
         self.build(model)
 

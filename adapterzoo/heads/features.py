@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from adapterzoo.core.outputs import (
@@ -37,6 +38,7 @@ class Features:
         pool: makes the pooled output.
         cls_at: (B,) where each row's classification token is, where that is not its first.
         choices: how many consecutive rows are choices of one question.
+        copies: how many times the caller's batch lies in here, one after the other.
         cache: the last stack's keys and values, if they are kept.
     """
 
@@ -45,6 +47,7 @@ class Features:
     encoder: StackOutput | None = None
     cls_at: Tensor | None = None
     choices: int = 1
+    copies: int = 1
     cache: Cache | None = None
 
     @property
@@ -61,7 +64,8 @@ class Features:
         """A function of each token's hidden state, (B, T, …), with `fill` at padding, which is not computed."""
         grid = self.layout.grid(function(self.last.hidden))
         if fill and self.layout.mask is not None:
-            grid = grid.masked_fill(~self.layout.mask[..., None], fill)
+            least = torch.finfo(grid.dtype).min  # under autocast, of another dtype than the hidden states
+            grid = grid.masked_fill(~self.layout.mask[..., None], max(fill, least))
         return grid
 
     def cls(self, use_pooler: bool = False) -> Tensor:

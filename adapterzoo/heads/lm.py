@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,8 @@ from adapterzoo.heads.base import HEADS, Activation, HeadHost, PredictionHead, i
 from adapterzoo.heads.features import Features
 from adapterzoo.heads.loss import cross_entropy, without_padding
 
+logger = logging.getLogger("adapterzoo")
+
 
 class LMHead(PredictionHead):
     """Logits over the vocabulary; the last layer's weight is the token embedding's, where the model ties them.
@@ -21,15 +25,19 @@ class LMHead(PredictionHead):
         model: the model.
         head_name: its name.
         vocab_size: V; the model's if None.
-        embedding_size: width of the last layer's input; the model's if None.
+        embedding_size: width of the last layer's input; the token embedding's if None.
         layers: linear layers.
         activation_function: after each but the last.
         layer_norm: whether a LayerNorm follows the activation.
         bias: whether the last layer has one.
         shift_labels: whether a token is scored against the label of the next.
+
+    Attributes:
+        generates: whether a token's logits are about the next one, so that text can be generated.
     """
 
     reads_cls = False
+    generates: ClassVar[bool] = False
     output: type[ModelOutput] = MaskedLMOutput
 
     def __init__(
@@ -48,7 +56,7 @@ class LMHead(PredictionHead):
         self.config = {
             "head_type": self.head_type,
             "vocab_size": vocab_size or model.base.config.vocab,
-            "embedding_size": embedding_size or model.base.config.width,
+            "embedding_size": embedding_size or model.base.token.embedding_dim,
             "layers": layers,
             "activation_function": activation_function,
             "layer_norm": layer_norm,
@@ -86,14 +94,30 @@ class LMHead(PredictionHead):
     def tie(self, model: HeadHost) -> None:
         """Take the token embedding for the last layer's weight, if the model's config says so and they fit."""
         token = model.base.token.weight
-        if getattr(model.config, "tie_word_embeddings", True) and token.shape == self.decoder.weight.shape:
+        if getattr(model.config, "ties_words", True) and token.shape == self.decoder.weight.shape:
             self.decoder.weight = token
             self.__dict__["_tied"] = True
+
+    def follow(self, model: HeadHost, biases: Mapping[str, Tensor]) -> None:
+        """Score the tokens of another embedding: its weight, biases for its tokens, as many outputs."""
+        decoder = self.decoder
+        decoder.weight = model.base.token.weight
+        self.config["vocab_size"] = decoder.out_features = len(decoder.weight)
+        if "bias" in biases:
+            bias = biases["bias"]
+            assert isinstance(bias, nn.Parameter)
+            bias.requires_grad_(decoder.bias.requires_grad)
+            decoder.bias = bias
 
     @property
     def tied(self) -> set[str]:
         """The last layer's weight, if it is the token embedding's."""
         return {f"{len(self.stack()) - 1}.weight"} if self.__dict__.get("_tied") else set()
+
+    @property
+    def biases(self) -> dict[str, Tensor]:
+        """The last layer's bias, where it has one."""
+        return {} if self.decoder.bias is None else {"bias": self.decoder.bias}
 
     def body(self, hidden: Tensor) -> Tensor:
         """The layers: (…, D) to (…, V)."""
@@ -163,9 +187,14 @@ class BertStyleMaskedLMHead(LMHead):
 
 @HEADS.register("causal_lm")
 class CausalLMHead(LMHead):
-    """A causal language model's head; each token is scored against the next, unless told otherwise."""
+    """A causal language model's head; each token is scored against the next, unless told otherwise.
+
+    On a network whose tokens look at later ones it has little to learn: the next token is in sight. That is told by a
+    warning, and `generate` refuses.
+    """
 
     head_type = "causal_lm"
+    generates = True
     output = CausalLMOutput
 
     def __init__(
@@ -193,15 +222,21 @@ class CausalLMHead(LMHead):
             shift_labels,
         )
         self.config["dropout_prob"] = dropout_prob  # kept for files; nothing is dropped
+        if not model.base.config.last.causal:
+            logger.warning("head %r predicts the next token, which the network sees: is_decoder is not set", head_name)
 
 
 @HEADS.register("seq2seq_lm")
 class Seq2SeqLMHead(LMHead):
-    """A decoder's head. `final_logits_bias` (1, V), zero in most checkpoints, is added to the logits."""
+    """A decoder's head. `final_logits_bias` (1, V), zero in most checkpoints, is added to the logits.
+
+    Args as for LMHead; `logits_bias` says whether there is that bias.
+    """
 
     head_type = "seq2seq_lm"
     labels_are_inputs = True
-    final_logits_bias: Tensor
+    generates = True
+    final_logits_bias: Tensor | None
 
     def __init__(
         self,
@@ -213,20 +248,41 @@ class Seq2SeqLMHead(LMHead):
         layer_norm: bool = False,
         bias: bool = False,
         shift_labels: bool = False,
+        embedding_size: int | None = None,
+        logits_bias: bool = True,
     ) -> None:
+        self.logits_bias = logits_bias
         super().__init__(
-            model, head_name, vocab_size, None, layers, activation_function, layer_norm, bias, shift_labels
+            model, head_name, vocab_size, embedding_size, layers, activation_function, layer_norm, bias, shift_labels
         )
-        del self.config["embedding_size"]  # AdapterHub's files have none here
+        if embedding_size is None:
+            del self.config["embedding_size"]  # AdapterHub's files have none here
+        if not logits_bias:
+            self.config["logits_bias"] = False
 
     def build(self, model: HeadHost) -> None:
         """As the others, and the bias."""
         super().build(model)
-        self.register_buffer("final_logits_bias", torch.zeros(1, self.config["vocab_size"]))
+        self.register_buffer(
+            "final_logits_bias", torch.zeros(1, self.config["vocab_size"]) if self.logits_bias else None
+        )
+
+    def follow(self, model: HeadHost, biases: Mapping[str, Tensor]) -> None:
+        """As the others, with that bias."""
+        super().follow(model, biases)
+        self.final_logits_bias = biases.get("final_logits_bias")
+
+    @property
+    def biases(self) -> dict[str, Tensor]:
+        """The two biases."""
+        own = {} if self.final_logits_bias is None else {"final_logits_bias": self.final_logits_bias}
+        return {**super().biases, **own}
 
     def body(self, hidden: Tensor) -> Tensor:
         """The layers, the bias in the last one's product."""
         for layer in self.stack()[:-1]:
             hidden = layer(hidden)
+        if self.final_logits_bias is None:
+            return self.decoder(hidden)  # type: ignore[no-any-return]
         bias = self.final_logits_bias[0].to(hidden.dtype)
         return F.linear(hidden, self.decoder.weight, bias if self.decoder.bias is None else self.decoder.bias + bias)

@@ -1,4 +1,4 @@
-"""The heads of BERT's pretraining: next sentence, and masked language model with next sentence."""
+"""The heads of pretraining: BERT's next sentence, alone and with the masked language model; ELECTRA's detection."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from adapterzoo.core.outputs import NextSentencePredictorOutput, PreTrainingOutput, Seq2SeqHeadOutput
-from adapterzoo.heads.base import HEADS, HeadHost, PredictionHead, initialise
+from adapterzoo.core.outputs import (
+    ElectraForPreTrainingOutput,
+    NextSentencePredictorOutput,
+    PreTrainingOutput,
+    Seq2SeqHeadOutput,
+)
+from adapterzoo.heads.base import HEADS, Activation, HeadHost, PredictionHead, initialise
 from adapterzoo.heads.features import Features
 from adapterzoo.heads.lm import BertStyleMaskedLMHead
-from adapterzoo.heads.loss import cross_entropy
+from adapterzoo.heads.loss import binary_cross_entropy, cross_entropy
 
 
 @HEADS.register("next_sentence")
@@ -91,3 +96,48 @@ class PretrainingHead(BertStyleMaskedLMHead):
             prediction_logits=words,
             seq_relationship_logits=sentence,
         )
+
+
+@HEADS.register("token_detection")
+class TokenDetectionHead(PredictionHead):
+    """One logit a token: whether another model put it there (Clark et al. 2020, arXiv:2003.10555).
+
+    Loss: binary cross-entropy over tokens that are no padding.
+
+    Args:
+        model: the model.
+        head_name: its name.
+        activation_function: between the two layers.
+    """
+
+    head_type = "token_detection"
+    reads_cls = False
+
+    def __init__(self, model: HeadHost, head_name: str, activation_function: str = "gelu") -> None:
+        super().__init__(head_name)
+        self.config = {"head_type": self.head_type, "activation_function": activation_function, "label2id": None}
+        width = model.base.config.width
+        for module in (nn.Linear(width, width), Activation(activation_function), nn.Linear(width, 1)):
+            self.append(module)
+        initialise(self, model.base.config.init_std)
+
+    def body(self, hidden: Tensor) -> Tensor:
+        """The layers: (…, D) to (…)."""
+        logits: Tensor = super().forward(hidden)
+        return logits.squeeze(-1)
+
+    def forward(  # type: ignore[override]
+        self,
+        outputs: Features,
+        cls_output: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        return_dict: bool = False,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """`logits` (B, T), and `loss` if there are labels (B, T), 1 at tokens that were put there."""
+        logits, mask, loss = outputs.per_token(self.body), outputs.layout.mask, None
+        if labels is not None:
+            fits = mask is not None and labels.shape == mask.shape
+            loss = binary_cross_entropy(*((logits[mask], labels[mask]) if fits else (logits, labels)))
+        return outputs.answer(ElectraForPreTrainingOutput, Seq2SeqHeadOutput, return_dict, loss=loss, logits=logits)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from adapterzoo.core.outputs import MultiHeadOutput
-from adapterzoo.core.registry import unknown
-from adapterzoo.core.sites import Cut
-from adapterzoo.heads.base import HEADS, PredictionHead
+from adapterzoo.heads.arguments import for_head
+from adapterzoo.heads.base import PredictionHead
 from adapterzoo.heads.features import Features
+from adapterzoo.heads.label_rows import Rows
 
 
 def run_head(
@@ -39,51 +36,32 @@ def run_head(
     return head(features, cls_output=cls_output, attention_mask=attention_mask, return_dict=as_dict, **labels)
 
 
-def check_arguments(
-    model: str, network: Iterable[str], heads: Sequence[PredictionHead], given: Mapping[str, Any]
-) -> None:
-    """Check the arguments of a call that the network does not read: each head must read them.
+def run_each(
+    heads: Sequence[PredictionHead | None],
+    features: Features,
+    attention_mask: Tensor | None,
+    labels: Mapping[str, Any],
+) -> MultiHeadOutput:
+    """Every head over all rows; their losses are added up.
 
     Args:
-        model: the name of the model's class.
-        network: the arguments that the network reads.
-        heads: the heads that will run. Custom ones may read anything.
-        given: the arguments.
-
-    Raises:
-        TypeError: a head does not read one, or there is no head; or one is no tensor.
+        heads: the heads; None is passed over.
+        features: what they read.
+        attention_mask: (B, T), for custom heads.
+        labels: labels for all heads, or entries for each.
     """
-    if torch.compiler.is_compiling():
-        return
-    for name, value in given.items():
-        if not heads and name in _read_by_any():
-            raise TypeError(f"{model} has no active head, which is what reads {name!r}")
-        if not heads:
-            raise TypeError(unknown(f"argument of {model} named", name, network))
-        for head in filter(_is_built_in, heads):
-            reads = _reads(type(head).forward)
-            if name not in reads:
-                raise TypeError(
-                    unknown(f"argument of {model} or its {head.head_type} head named", name, [*network, *reads])
-                )
-            if not isinstance(value, Tensor):
-                raise TypeError(f"{name} must be a tensor, not a {type(value).__name__}")
+    outputs = [
+        run_head(head, features, attention_mask, for_head(labels, heads, number), True)
+        for number, head in enumerate(heads)
+        if head is not None
+    ]
+    rows = tuple(range(features.layout.rows // features.choices))
+    return _together(outputs, [rows] * len(outputs))
 
 
-def _is_built_in(head: PredictionHead) -> bool:
-    return HEADS.get(head.head_type) is type(head)
-
-
-@cache
-def _reads(forward: Callable[..., Any]) -> frozenset[str]:
-    """The arguments of a call that a built-in head reads."""
-    contract = {"self", "outputs", "cls_output", "attention_mask", "return_dict", "kwargs"}
-    return frozenset(inspect.signature(forward).parameters) - contract
-
-
-@cache
-def _read_by_any() -> frozenset[str]:
-    return frozenset().union(*(_reads(kind.forward) for kind in HEADS.values()))
+def _together(outputs: list[Any], rows: list[tuple[int, ...]]) -> MultiHeadOutput:
+    losses = [output["loss"] for output in outputs if output.get("loss") is not None]
+    return MultiHeadOutput(sum(losses[1:], losses[0]) if losses else None, tuple(outputs), tuple(rows))
 
 
 def run_by_rows(
@@ -92,50 +70,33 @@ def run_by_rows(
     numbers: Sequence[int],
     features: Features,
     attention_mask: Tensor | None,
-    labels: dict[str, Any],
+    labels: Mapping[str, Any],
 ) -> MultiHeadOutput:
     """Each head over its own run of rows.
 
     Args:
         heads: a head for each run; None for the bare network's output.
         sizes: rows of each run.
-        numbers: each row's number in the caller's batch.
-        features: what the heads read, for all rows.
+        numbers: each row's number in the caller's batch. Several runs may have the same rows, as if the batch were
+            repeated.
+        features: what the heads read, for all runs one after the other.
         attention_mask: (B, T), for custom heads.
-        labels: labels for all rows.
+        labels: labels for all heads, in the order of the runs or, where rows are repeated, of the caller's batch; or
+            entries for each head, for all rows of the caller's batch or for the head's own.
 
     Raises:
         ValueError: the sizes do not add up to the batch, or labels have other rows.
     """
-    for name, value in labels.items():
-        if isinstance(value, Tensor) and value.dim() and value.size(0) != len(numbers):
-            raise ValueError(f"{name} has {value.size(0)} rows, but the batch has {len(numbers)}")
-    outputs, rows, losses, first = [], [], [], 0
-    for head, size, cut in zip(heads, sizes, features.layout.cuts(sizes), strict=True):
-        own = slice(first, first + size)
-        first += size
-        if size == 0:
+    rows = Rows(tuple(numbers), tuple(sizes))
+    outputs, answered = [], []
+    for number, (head, cut) in enumerate(zip(heads, features.layout.cuts(sizes), strict=True)):
+        if not sizes[number]:
             continue
-        output = _run_cut(head, features, cut, own, attention_mask, labels)
-        outputs.append(output)
-        rows.append(tuple(numbers[own]))
-        if output.get("loss") is not None:
-            losses.append(output["loss"])
-    total = sum(losses[1:], losses[0]) if losses else None
-    return MultiHeadOutput(loss=total, head_outputs=tuple(outputs), rows=tuple(rows))
-
-
-def _run_cut(
-    head: PredictionHead | None,
-    features: Features,
-    cut: Cut,
-    own: slice,
-    attention_mask: Tensor | None,
-    labels: dict[str, Any],
-) -> Any:
-    narrow = features.rows(cut)
-    if head is None:
-        return narrow.pooled_outputs()
-    mask = None if attention_mask is None else attention_mask[own]
-    mine = {key: value[own] if isinstance(value, Tensor) and value.dim() else value for key, value in labels.items()}
-    return run_head(head, narrow, mask, mine, True)
+        narrow = features.rows(cut)
+        if head is None:
+            outputs.append(narrow.pooled_outputs())
+        else:
+            mask = None if attention_mask is None else rows.of_all("attention_mask", attention_mask, number)
+            outputs.append(run_head(head, narrow, mask, rows.of(labels, heads, number), True))
+        answered.append(rows.run(number))
+    return _together(outputs, answered)

@@ -39,6 +39,11 @@ class BottleneckUnit(nn.Module):
         with seeded(config.init_weights_seed), torch.no_grad():
             INITS[config.init_weights](self)
 
+    @property
+    def reads_row(self) -> bool:
+        """Whether a token's value depends on the row's other tokens: a gate is their mean."""
+        return self.gate is not None
+
     def update(self, z: Tensor, ctx: Ctx) -> Tensor:
         """s·W_up·f(W_down·z): what the adapter adds, before dropout and gate; (…, D) to (…, D)."""
         config = self.config

@@ -112,6 +112,11 @@ class LoRAUnit(nn.Module):
             nn.init.normal_(self.gate.weight, std=0.02)
             nn.init.zeros_(self.gate.bias)
 
+    @property
+    def reads_row(self) -> bool:
+        """Whether a token's value depends on the row's other tokens: a gate is their mean."""
+        return self.gate is not None
+
     def forward(self, y: Tensor, ctx: Ctx) -> Tensor:
         """(…, d_out) to (…, d_out)."""
         assert ctx.x is not None

@@ -153,6 +153,11 @@ class PrefixUnit(nn.Module):
                 nn.init.normal_(self.gate.weight, std=0.02)
                 nn.init.zeros_(self.gate.bias)
 
+    @property
+    def reads_row(self) -> bool:
+        """Whether a token's value depends on the row's other tokens: a gate is their mean."""
+        return self.gate is not None
+
     def forward(self, kv: KV, ctx: Ctx) -> KV:
         """(B, H, S, E) to (B, H, P + S, E), keys and values."""
         pair = ctx.once[self.prefixes][2 * self.number : 2 * self.number + 2]  # (2, H, P, E)

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from adapterzoo.core.config import StackConfig
 from adapterzoo.core.sites import KV, Ctx, Run, Unit
 from adapterzoo.nn.cache import Slot
 from adapterzoo.nn.layout import Layout
+from adapterzoo.nn.relative import Distances
 
 
 class Mask:
@@ -64,14 +66,22 @@ class Mask:
 
 
 def attend(
-    q: Tensor, kv: KV, mask: Mask, dropout: float = 0.0, need_weights: bool = False
+    q: Tensor,
+    kv: KV,
+    mask: Mask,
+    scale: float,
+    bias: Tensor | None = None,
+    dropout: float = 0.0,
+    need_weights: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """softmax(q·kᵀ/√E, masked)·v.
+    """softmax(s·q·kᵀ + bias, masked)·v.
 
     Args:
         q: (B, H, T, E).
         kv: keys and values, (B, H, P + S, E).
         mask: who may look at whom.
+        scale: s.
+        bias: (B, H, T, P + S), if any.
         dropout: chance with which an attention weight is dropped.
         need_weights: whether to return the attention probabilities; costs their memory.
 
@@ -79,15 +89,18 @@ def attend(
         (B, H, T, E), and the probabilities (B, H, T, P + S) if they were asked for.
     """
     seen, causal = mask.build(kv, q.size(2))
+    if causal and (need_weights or bias is not None):
+        seen, causal = torch.ones(q.size(2), kv.k.size(2), dtype=torch.bool, device=q.device).tril(), False
     if not need_weights:
-        return F.scaled_dot_product_attention(q, kv.k, kv.v, seen, dropout, causal), None
-    scores = q @ kv.k.transpose(2, 3) / math.sqrt(q.size(3))
-    if causal:
-        seen = torch.ones(q.size(2), kv.k.size(2), dtype=torch.bool, device=q.device).tril()
-    if seen is not None:
-        scores = scores.masked_fill(~seen, torch.finfo(scores.dtype).min)
-    weights = scores.softmax(-1)
+        seen = seen if bias is None else _masked(bias, seen)
+        return F.scaled_dot_product_attention(q, kv.k, kv.v, seen, dropout, causal, scale=scale), None
+    scores = q @ kv.k.transpose(2, 3) * scale
+    weights = _masked(scores if bias is None else scores + bias, seen).softmax(-1)
     return F.dropout(weights, dropout) @ kv.v, weights
+
+
+def _masked(scores: Tensor, seen: Tensor | None) -> Tensor:
+    return scores if seen is None else scores.masked_fill(~seen, torch.finfo(scores.dtype).min)
 
 
 class Memory(NamedTuple):
@@ -106,6 +119,7 @@ class Batch(NamedTuple):
     run: Run
     memory: Memory | None = None
     need_weights: bool = False
+    distances: Distances | None = None
 
 
 def adapt(
@@ -136,20 +150,24 @@ def adapt(
 
 
 class QKV(nn.Module):
-    """Query, key and value projections in one matrix: `weight` (3D, D) and `bias` (3D), the query's rows first."""
+    """Query, key and value projections in one matrix: `weight` (3D, D) and `bias` (3D), the query's rows first.
 
-    def __init__(self, width: int) -> None:
+    Without a bias of the keys, `bias` is (2D): the query's and the value's.
+    """
+
+    def __init__(self, width: int, key_bias: bool = True) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.key_bias = width, key_bias
         self.weight = nn.Parameter(torch.empty(3 * width, width))
-        self.bias = nn.Parameter(torch.empty(3 * width))
+        self.bias = nn.Parameter(torch.empty((3 if key_bias else 2) * width))
 
     def forward(self, x: Tensor, source: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """q of x, and k and v of `source` if that is another tensor: three of (…, D)."""
+        bias = self.bias if self.key_bias else torch.cat([self.q()[1], self.k()[1], self.v()[1]])
         if source is None:
-            q, k, v = F.linear(x, self.weight, self.bias).chunk(3, -1)
+            q, k, v = F.linear(x, self.weight, bias).chunk(3, -1)
             return q, k, v
-        k, v = F.linear(source, self.weight[self.width :], self.bias[self.width :]).chunk(2, -1)
+        k, v = F.linear(source, self.weight[self.width :], bias[self.width :]).chunk(2, -1)
         return F.linear(x, *self.q()), k, v
 
     def q(self) -> tuple[Tensor, Tensor]:
@@ -157,7 +175,7 @@ class QKV(nn.Module):
         return self._part(0)
 
     def k(self) -> tuple[Tensor, Tensor]:
-        """The key's weight (D, D) and bias, as views."""
+        """The key's weight (D, D) and bias, as views; zeros where there is no bias."""
         return self._part(1)
 
     def v(self) -> tuple[Tensor, Tensor]:
@@ -165,8 +183,11 @@ class QKV(nn.Module):
         return self._part(2)
 
     def _part(self, part: int) -> tuple[Tensor, Tensor]:
-        rows = slice(part * self.width, (part + 1) * self.width)
-        return self.weight[rows], self.bias[rows]
+        weight = self.weight[part * self.width : (part + 1) * self.width]
+        if self.key_bias:
+            return weight, self.bias[part * self.width : (part + 1) * self.width]
+        q, v = self.bias.chunk(2)
+        return weight, (q, torch.zeros_like(q), v)[part]
 
 
 class Linear(nn.Linear):
@@ -182,15 +203,14 @@ class Attention(nn.Module):
 
     Args:
         block: "attn" or "cross", the first part of the sites' names.
-        width: D.
-        heads: H.
-        dropout: on attention probabilities.
+        config: the stack's numbers.
     """
 
-    def __init__(self, block: str, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, block: str, config: StackConfig) -> None:
         super().__init__()
-        self.block, self.heads, self.dropout = block, heads, dropout
-        self.qkv, self.out = QKV(width), Linear(width, width)
+        self.block, self.heads, self.dropout = block, config.heads, config.attention_dropout
+        self.scale = 1 / math.sqrt(config.width // config.heads * config.score_terms)
+        self.qkv, self.out = QKV(config.width, config.key_bias), Linear(config.width, config.width)
 
     def forward(
         self,
@@ -214,13 +234,14 @@ class Attention(nn.Module):
         unit = units.get(f"{self.block}.kv")
         if unit is not None:
             kv = unit(kv, Ctx(batch.layout, batch.run.once, x=x))
-        y, weights = self.attend(q, kv, source.mask, batch)
+        bias, dropout = self.bias(q, kv, batch, units), self.dropout if self.training else 0.0
+        y, weights = attend(q, kv, source.mask, self.scale, bias, dropout, batch.need_weights)
         y = batch.layout.tokens(y.transpose(1, 2).flatten(2))
         return adapt(f"{self.block}.out", self.out(y), y, self.out.view, batch.layout, batch, units), weights
 
-    def attend(self, q: Tensor, kv: KV, mask: Mask, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """The queries' (B, H, T, E) mixture of values, and the probabilities if they were asked for."""
-        return attend(q, kv, mask, self.dropout if self.training else 0.0, batch.need_weights)
+    def bias(self, q: Tensor, kv: KV, batch: Batch, units: Mapping[str, Unit]) -> Tensor | None:
+        """What is added to the scores of queries (B, H, T, E) and keys (B, H, P + S, E); None: nothing."""
+        return None
 
     def _project(
         self, x: Tensor, source: Memory, batch: Batch, units: Mapping[str, Unit], slot: Slot | None, cross: bool

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Slot:
-    """Keys and values of one attention block, (B, H, S, E) each. Room is made ahead, so that most steps copy nothing."""
+    """Keys and values of one attention block, (B, H, S, E) each. Room is made ahead: most steps copy nothing."""
 
     def __init__(self) -> None:
         self.length = 0

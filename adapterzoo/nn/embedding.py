@@ -15,7 +15,7 @@ def token_embedding(config: StackConfig) -> nn.Embedding:
 
 
 class Embedding(nn.Module):
-    """W·dropout(LayerNorm(token + position + segment)), each part but the first where there is one.
+    """W·dropout(LayerNorm(U·(token + position + segment))), each part where there is one; a token is always there.
 
     Args:
         config: the stack's numbers.
@@ -24,12 +24,13 @@ class Embedding(nn.Module):
 
     def __init__(self, config: StackConfig, own_tokens: bool = False) -> None:
         super().__init__()
-        width = config.token_width
+        width, last = config.token_width, config.width
         self.token = token_embedding(config) if own_tokens else None
         self.position = nn.Embedding(config.positions, width) if config.positions else None
         self.segment = nn.Embedding(config.segments, width) if config.segments else None
-        self.norm = nn.LayerNorm(width, config.eps)
-        self.project = nn.Linear(width, config.width) if config.embed_width not in (None, config.width) else None
+        first = nn.Linear(width, last, bias=False) if width != last and config.project_first else None
+        self.widen, self.norm = first, nn.LayerNorm(last if config.project_first else width, config.eps)
+        self.project = nn.Linear(width, last) if width != last and not config.project_first else None
         self.dropout, self.scale = nn.Dropout(config.dropout), config.embed_scale
 
     def forward(self, tokens: Tensor, positions: Tensor | None, segments: Tensor | None) -> Tensor:
@@ -48,6 +49,8 @@ class Embedding(nn.Module):
             hidden = hidden + self.position(positions)
         if self.segment is not None:
             hidden = hidden + (self.segment.weight[0] if segments is None else self.segment(segments))
+        if self.widen is not None:
+            hidden = self.widen(hidden)
         out: Tensor = self.dropout(self.norm(hidden))
         return out if self.project is None else self.project(out)
 
@@ -75,9 +78,9 @@ def position_rows(
         raise ValueError(f"the sequence has {length} tokens, but the model has positions for {config.room}")
     if given is not None:
         rows = given + config.position_offset
-    elif config.positions_skip_padding and ids is not None:
+    elif config.padding_position is not None and ids is not None:
         real = (ids != config.pad_id).long()
-        rows = (real.cumsum(1) + past) * real + config.pad_id
+        rows = (real.cumsum(1) + past) * real + config.padding_position
     else:
         first = config.first_position
         rows = torch.arange(first + past, first + length, device=device)[None]

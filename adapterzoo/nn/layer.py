@@ -14,6 +14,7 @@ from adapterzoo.core.sites import Ctx, Final, Unit
 from adapterzoo.nn.activations import activation
 from adapterzoo.nn.attention import Attention, Batch, Linear, adapt
 from adapterzoo.nn.cache import LayerCache
+from adapterzoo.nn.disentangled import DisentangledAttention
 
 
 class LayerOutput(NamedTuple):
@@ -55,8 +56,8 @@ class Layer(nn.Module):
 
     def __init__(self, config: StackConfig) -> None:
         super().__init__()
-        self.attn = Attention("attn", config.width, config.heads, config.attention_dropout)
-        self.cross = Attention("cross", config.width, config.heads, config.attention_dropout) if config.cross else None
+        self.attn = (Attention if config.relative is None else DisentangledAttention)("attn", config)
+        self.cross = Attention("cross", config) if config.cross else None
         self.mlp = Mlp(config)
         for block in ("attn", "cross", "mlp") if config.cross else ("attn", "mlp"):
             norm = nn.LayerNorm(config.width, config.eps)

@@ -101,6 +101,12 @@ class Layout:
             self._cuts[sizes] = self._cut(self.groups if sizes is None else sizes)
         return self._cuts[sizes]
 
+    def beside(self, length: int) -> Layout:
+        """The layout of `length` vectors that every row has: once for all rows, or for each where rows are cut."""
+        layout = Layout(self.rows if self._cuts else 1, length, None, False, self.groups)
+        layout.choices = self.choices
+        return layout
+
     def _cut(self, sizes: tuple[int, ...]) -> list[Cut]:
         whole = self.rows // self.choices
         if sum(sizes) != whole:

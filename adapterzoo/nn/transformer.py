@@ -13,9 +13,11 @@ from adapterzoo.core.config import NetworkConfig
 from adapterzoo.core.sites import BARE, Run, Site, Unit
 from adapterzoo.nn.attention import Batch, Mask, Memory
 from adapterzoo.nn.cache import Cache, LayerCache
+from adapterzoo.nn.convolution import Convolution
 from adapterzoo.nn.embedding import Embedding, position_rows, token_embedding
 from adapterzoo.nn.layer import Layer, LayerOutput
 from adapterzoo.nn.layout import Layout
+from adapterzoo.nn.relative import Distances, RelativePositions
 
 NOTHING: Mapping[str, Unit] = {}
 
@@ -62,6 +64,8 @@ class Transformer(nn.Module):
 
     Attributes:
         token: the token embedding of the last stack, and of both if they share one.
+        relative: what tells layers about tokens' distances, by stack, where they are told.
+        convolution: what stands beside the first layer, by stack, where something does.
         bridge: brings the encoder's output to the decoder's width, where they differ.
         checkpointing: whether layers are computed again in the backward pass, to keep their insides out of memory.
     """
@@ -77,10 +81,25 @@ class Transformer(nn.Module):
         self.last_norm = nn.ModuleDict(
             {name: nn.LayerNorm(stack.width, stack.eps) for name, stack in stacks.items() if stack.pre_norm}
         )
+        self.relative = nn.ModuleDict(
+            {name: RelativePositions(stack, stack.relative) for name, stack in stacks.items() if stack.relative}
+        )
+        self.convolution = nn.ModuleDict(
+            {name: Convolution(stack, stack.convolution) for name, stack in stacks.items() if stack.convolution}
+        )
         widths = [stack.width for stack in stacks.values()]
         self.bridge = nn.Linear(widths[0], widths[-1]) if widths[0] != widths[-1] else None
-        self.pooler = nn.Linear(config.width, config.width) if config.pooler else None
+        self.pooler = nn.Linear(widths[0], widths[0]) if config.pooler else None
         self.checkpointing = False
+        if config.tied:
+            self._tie()
+
+    def _tie(self) -> None:
+        """Let the decoder have the encoder's embeddings and layers, but for its cross-attention."""
+        self.embed["decoder"] = self.embed["encoder"]
+        for name, module in self.get_submodule("encoder").named_modules():
+            if name.count(".") == 1:  # "0.attn": a layer's block or LayerNorm
+                self.get_submodule("decoder").set_submodule(name, module)
 
     def forward(
         self,
@@ -104,8 +123,9 @@ class Transformer(nn.Module):
             cache: the keys and values of the tokens before these, to be extended.
         """
         layout, numbers = given.layout, self.config.stacks()[stack]
-        batch = Batch(layout, given.mask, run, memory, keep_attention)
-        x = self._embed(stack, given, 0 if cache is None else cache.length)
+        past = 0 if cache is None else cache.length
+        batch = Batch(layout, given.mask, run, memory, keep_attention, self._distances(stack, layout.length, past))
+        x = embedded = self._embed(stack, given, past)
         hidden: list[Tensor] = [x]
         attentions: list[Any] = []
         crosses: list[Any] = []
@@ -115,6 +135,8 @@ class Transformer(nn.Module):
             units = run.tables.get((stack, index), NOTHING)
             out = self._layer(layer, x, batch, units, None if cache is None else cache.layers[index])
             x = out.hidden
+            if index == 0 and stack in self.convolution:
+                x = self.convolution[stack](embedded, x, layout)
             if keep_hidden:
                 hidden.append(x)
             if keep_attention:
@@ -139,6 +161,12 @@ class Transformer(nn.Module):
             checkpoint(layer, x, batch, units, use_reentrant=False) if again else layer(x, batch, units, cache)
         )
         return out
+
+    def _distances(self, stack: str, length: int, past: int) -> Distances | None:
+        if stack not in self.relative:
+            return None
+        distances: Distances = self.relative[stack](length, past + length)
+        return distances
 
     def _embed(self, stack: str, given: StackInput, past: int) -> Tensor:
         layout, numbers, embed = given.layout, self.config.stacks()[stack], self.embed[stack]

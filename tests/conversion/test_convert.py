@@ -60,10 +60,17 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Convert
 
 
 def auto(case: Case) -> Any:
-    """The Auto class whose first choice is the case's class; the class itself where there is none."""
-    suffix = case.name.removeprefix(case.architecture.name)
+    """The Auto class that chooses the case's class; the class itself where none does."""
     kinds = [kind for name, kind in vars(adapterzoo).items() if name.startswith("AutoModel")]
-    return next((kind for kind in kinds if kind.suffixes[0] == suffix), case.ours)
+    return next((kind for kind in kinds if chosen(kind, case) is case.ours), case.ours)
+
+
+def chosen(kind: Any, case: Case) -> Any:
+    """The class that an Auto class chooses for a case's architecture, if it chooses any."""
+    try:
+        return kind.class_for(case.architecture.config())
+    except ValueError:
+        return None
 
 
 @each(CASES)

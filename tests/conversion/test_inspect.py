@@ -147,4 +147,4 @@ def test_lines_for_several_layers_stand_for_the_same_as_a_line_each(
     rows = facts(command, tmp_path)["tensors"]
     assert [row[0] for row in table(long)] == sorted(row["theirs"] for row in rows)
     assert len(short) < len(long)
-    assert sum("[1 of 3]" in line for line in long.splitlines()) == sum(row["part"] == 1 for row in rows) > 0
+    assert sum("[1 of " in line for line in long.splitlines()) == sum(row["part"] == 1 for row in rows) > 0

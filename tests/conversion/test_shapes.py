@@ -73,6 +73,32 @@ def test_a_class_that_is_not_named_is_told_by_the_tensors(case: Case, tmp_path: 
     assert adapterzoo.AutoConfig.from_pretrained(tmp_path / "dst").architectures == [case.name]
 
 
+@each([case for case in CASES if case.static is None])
+def test_a_class_that_nothing_names_is_the_bare_one_and_told_to_be_no_whole(
+    case: Case, tmp_path: Path, command: Command
+) -> None:
+    peer(case).save_pretrained(tmp_path / "src")
+    edit_config(tmp_path / "src", drop=("architectures",))
+    lost = next(name for name in tensors_in(tmp_path / "src") if name.endswith("bias"))
+    rewrite(tmp_path / "src", lambda tensors: {name: value for name, value in tensors.items() if name != lost})
+    done = command("convert", tmp_path / "src", tmp_path / "dst", "--allow-pickle")
+    assert done.code == 1 and f"is no whole {case.name}:" in done.err and "is not there" in done.err
+
+
+PAIRS = [Case(kind, static) for kind in ARCHITECTURES.values() if kind.specialise for static in kind.statics]
+
+
+@pytest.mark.parametrize("drop", [(), ("architectures",)])
+@each(PAIRS)
+def test_a_pair_converts_whole(case: Case, drop: tuple[str, ...], tmp_path: Path) -> None:
+    model = peer(case)
+    model.save_pretrained(tmp_path / "src")
+    edit_config(tmp_path / "src", drop=drop)
+    target = convert(tmp_path / "src", tmp_path / "dst")
+    same_tensors(case.theirs.from_pretrained(target).state_dict(), model.state_dict())
+    assert adapterzoo.AutoConfig.from_pretrained(target).architectures == [case.name]
+
+
 def test_classes_that_the_tensors_cannot_tell_apart_are_listed(tmp_path: Path, command: Command) -> None:
     model = saved(tmp_path / "src", "masked_lm")
     edit_config(tmp_path / "src", drop=("architectures",))
@@ -182,7 +208,7 @@ def test_files_of_tokenizer_and_generation_are_copied_as_they_are(name: str, tmp
 def test_a_saved_model_keeps_its_adapters_heads_and_what_was_active(
     architecture: str, flexible: bool, tmp_path: Path
 ) -> None:
-    model = tiny_model(architecture, "AdapterModel" if flexible else ARCHITECTURES[architecture].statics[0].suffix)
+    model = tiny_model(architecture, "AdapterModel" if flexible else ARCHITECTURES[architecture].statics[0])
     add_random(model, "lora")
     add_random(model, "en.wiki", "seq_bn")
     if flexible:

@@ -10,9 +10,10 @@ import torch
 
 from adapterzoo import CheckpointError, FileError
 from adapterzoo.archs import ARCHITECTURES
+from adapterzoo.core.keymap import KeyMap
 from tests.helpers.refusing import refuses
-from tests.helpers.spoiling import BROKEN, edit_json, edit_tensors, keys_of, saved_model
-from tests.helpers.tiny import NAMES, class_named
+from tests.helpers.spoiling import BROKEN, edit_fields, edit_tensors, keys_of, saved_model
+from tests.helpers.tiny import NAMES, class_named, tiny_config
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -27,6 +28,10 @@ def architecture(request):
 def src(architecture, tmp_path):
     saved_model(tmp_path, architecture)
     return tmp_path
+
+
+def tables_of(architecture: str) -> KeyMap:
+    return ARCHITECTURES[architecture].under(tiny_config(architecture)).keymap()
 
 
 def refused(architecture, src, error, *words, **options):
@@ -57,7 +62,7 @@ def test_every_missing_tensor_is_named(architecture, src):
     lost = [key for key in keys_of(src / WEIGHTS) if key.endswith(("bias", "embeddings.weight", "positions.weight"))]
     lost = [key for key in lost if "pooler" not in key]
     edit_tensors(src / WEIGHTS, lambda tensors: {key: tensors[key] for key in tensors if key not in lost})
-    tables = ARCHITECTURES[architecture].keymap(None)
+    tables = tables_of(architecture)
     names = {tables.to_ours(key).ours for key in lost}
     assert len(names) > 10
     refused(
@@ -74,7 +79,7 @@ def test_every_tensor_of_another_shape_is_named(architecture, src):
 
 def test_problems_of_all_kinds_are_told_together(architecture, src):
     keys = [key for key in keys_of(src / WEIGHTS) if key.endswith("bias") and "pooler" not in key]
-    tables = ARCHITECTURES[architecture].keymap(None)
+    tables = tables_of(architecture)
     whole = [key for key in keys if tables.to_ours(key).parts == 1]
     part = next(key for key in keys if tables.to_ours(key).parts > 1)
 
@@ -89,8 +94,9 @@ def test_problems_of_all_kinds_are_told_together(architecture, src):
 
 
 def test_a_wrong_size_in_the_config_is_told_by_every_tensor_that_it_concerns(architecture, src):
-    edit_json(src / "config.json", vocab_size=61)
-    refused(architecture, src, CheckpointError, "shape 60×32, but the model needs 61×32")
+    edit_fields(src, vocab_size=61)
+    width = ARCHITECTURES[architecture].network(tiny_config(architecture)).first.token_width
+    refused(architecture, src, CheckpointError, f"shape 60×{width}, but the model needs 61×{width}")
 
 
 def test_weights_of_something_else_are_told(architecture, src):

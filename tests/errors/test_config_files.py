@@ -9,8 +9,9 @@ import pytest
 
 from adapterzoo import AutoAdapterModel, AutoConfig, AutoModel, FileError, UnknownName
 from adapterzoo.archs import ARCHITECTURES
+from adapterzoo.nn.activations import ACTIVATION
 from tests.helpers.refusing import refuses
-from tests.helpers.spoiling import edit_json, saved_model
+from tests.helpers.spoiling import PARTS, edit_fields, edit_json, fields_of, saved_model
 from tests.helpers.tiny import NAMES, class_named, tiny_config
 
 
@@ -95,19 +96,60 @@ def test_a_config_that_is_no_json_object_is_told(architecture, src, content, sai
 
 
 def test_every_missing_size_is_named(architecture, src):
-    sizes = ARCHITECTURES[architecture].config.sizes
-    edit_json(src / "config.json", drop=sizes)
-    refused_by_all(architecture, src, ValueError, str(src), "config.json lacks", *sizes)
-    for size in sizes:
+    kind = fields_of(architecture)
+    edit_fields(src, drop=kind.sizes)
+    refused_by_all(architecture, src, ValueError, str(src), " lacks ", *kind.sizes)
+    for size in kind.sizes:
         saved_model(src, architecture)
-        edit_json(src / "config.json", drop=(size,))
-        refused_by_all(architecture, src, ValueError, f"config.json lacks {size}, which a {architecture} model needs")
+        edit_fields(src, drop=(size,))
+        said = f" lacks {size}, which a {kind.model_type} model needs"
+        refused_by_all(architecture, src, ValueError, str(src / "config.json"), said)
+
+
+PAIRS = [name for name in NAMES if fields_of(name) is not ARCHITECTURES[name].config]
+of_every_pair = pytest.mark.parametrize("architecture", PAIRS)
+
+
+@of_every_pair
+def test_a_pair_needs_the_configs_of_both(src, architecture):
+    for part in PARTS:
+        saved_model(src, architecture)
+        edit_json(src / "config.json", drop=(part,))
+        refused_by_all(architecture, src, ValueError, f"config.json lacks {part}, the config of a part of the pair")
+        edit_json(src / "config.json", **{part: None})
+        refused_by_all(architecture, src, ValueError, f"config.json lacks {part}, the config of a part of the pair")
+    edit_json(src / "config.json", drop=PARTS)
+    refused_by_all(architecture, src, ValueError, "config.json lacks decoder, encoder, the config")
+
+
+@of_every_pair
+def test_what_is_wrong_in_either_part_is_told_with_the_part(src, architecture):
+    edit_fields(src, hidden_dropout_prob=3, hidden_size="x")
+    said = [f"{part}: {fields_of(architecture).__name__}: hidden_size must be a whole number" for part in PARTS]
+    refused_by_all(architecture, src, ValueError, str(src / "config.json"), *said)
+    saved_model(src, architecture)
+    edit_fields(src, model_type="bort")
+    refused_by_all(architecture, src, ValueError, *(f"{part}: no architecture 'bort'; there are" for part in PARTS))
+
+
+@pytest.mark.parametrize("role", PARTS)
+@pytest.mark.parametrize("architecture", PAIRS)
+def test_a_part_of_a_pair_is_one_stack(architecture, role):
+    for name in NAMES:
+        part = tiny_config(name)
+        if ARCHITECTURES[name].network(part).decoder is not None:
+            said = f"{role} must be the config of one stack; a {name} model has two"
+            with refuses(ValueError, said):
+                ARCHITECTURES[architecture].config(**{role: part})
+    for given in (5, "bert", ["bert"]):
+        with refuses(ValueError, f"{role} must be a model's config, its model_type included, not {given!r}"):
+            ARCHITECTURES[architecture].config(**{role: given})
 
 
 def test_every_wrong_value_is_named_with_its_field(architecture, src):
     kind = ARCHITECTURES[architecture].config
     fields = {name: default for name, default in kind.defaults.items() if not name.endswith("token_id")}
-    assert set(kind.sizes) <= set(fields)
+    assert set(kind.sizes) <= set(fields) and fields
     for value in ({"a": 1}, ["x"]):
         edit_json(src / "config.json", **dict.fromkeys(fields, value))
         said = [f"{name} must be" for name in fields]
@@ -116,30 +158,32 @@ def test_every_wrong_value_is_named_with_its_field(architecture, src):
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, "12", True, None])
 def test_a_size_is_a_whole_number_above_0(architecture, src, value):
-    for size in ARCHITECTURES[architecture].config.sizes:
+    for size in fields_of(architecture).sizes:
         saved_model(src, architecture)
-        edit_json(src / "config.json", **{size: value})
+        edit_fields(src, **{size: value})
         refused_by_all(architecture, src, ValueError, f"{size} must be", f"not {value!r}")
 
 
 def test_chances_of_dropout_are_below_1(architecture, src):
-    drops = [name for name in ARCHITECTURES[architecture].config.defaults if "drop" in name]
-    edit_json(src / "config.json", **dict.fromkeys(drops, 1))
+    drops = [name for name in fields_of(architecture).defaults if "drop" in name]
+    edit_fields(src, **dict.fromkeys(drops, 1))
     refused_by_all(architecture, src, ValueError, *(f"{name} must be from 0 to below 1, not 1" for name in drops))
 
 
 def test_a_width_that_the_heads_cannot_share_is_told(architecture, src):
-    for width, heads in ARCHITECTURES[architecture].config.shared_among:
+    for width, heads in fields_of(architecture).shared_among:
         saved_model(src, architecture)
-        edit_json(src / "config.json", **{heads: 5})
+        edit_fields(src, **{heads: 5})
         said = f"{width} must be divisible by {heads}, but 32 is not by 5"
         refused_by_all(architecture, src, ValueError, said)
 
 
 def test_an_unknown_activation_function_is_told_with_those_there_are(architecture, src):
-    field = next(name for name in ("hidden_act", "activation_function") if name in tiny_config(architecture).to_dict())
-    edit_json(src / "config.json", **{field: "gleu"})
-    refused_by_all(architecture, src, ValueError, f"{field} must be an activation function (gelu,", "not 'gleu'")
+    fields = [name for name, rule in fields_of(architecture).rules.items() if rule is ACTIVATION]
+    assert fields
+    edit_fields(src, **dict.fromkeys(fields, "gleu"))
+    said = [f"{name} must be an activation function (gelu," for name in fields]
+    refused_by_all(architecture, src, ValueError, *said, "not 'gleu'")
 
 
 @pytest.mark.parametrize("value", [-1, 60, 1000])

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 
 import pytest
 import torch
 
 from adapterzoo import FileError
-from adapterzoo.archs import ARCHITECTURES
 from adapterzoo.formats import adapterhub
 from adapterzoo.heads import PredictionHead
 from tests.errors.conftest import furnished
 from tests.helpers.adapting import add_random
 from tests.helpers.refusing import refuses
 from tests.helpers.spoiling import BROKEN, edit_json, edit_tensors, keys_of
-from tests.helpers.tiny import NAMES, tiny_model
+from tests.helpers.tiny import NAMES, class_ids, fixed_heads, tiny_model
 
 CONFIG, WEIGHTS = adapterhub.HEAD_CONFIG, adapterhub.HEAD_WEIGHTS[0]
 
@@ -145,9 +145,6 @@ def test_labels_that_do_not_count_up_are_refused_for_a_head_that_is_loaded(model
             model.load_head(src, id2label=id2label)
 
 
-STATICS = [(name, static.suffix) for name in NAMES for static in ARCHITECTURES[name].statics]
-
-
 @pytest.fixture
 def fixed(request, tmp_path):
     """A model with a fixed head, with its adapter and head in files."""
@@ -157,7 +154,12 @@ def fixed(request, tmp_path):
     return model, tmp_path / "mrpc"
 
 
-every_fixed = pytest.mark.parametrize("fixed", STATICS, indirect=True, ids=["".join(pair) for pair in STATICS])
+def each_fixed(*head_types):
+    classes = fixed_heads(*head_types)
+    return pytest.mark.parametrize("fixed", classes, indirect=True, ids=class_ids(classes))
+
+
+every_fixed = each_fixed()
 
 
 @every_fixed
@@ -201,13 +203,16 @@ def test_a_head_of_another_architecture_is_refused(fixed):
         if other != model.architecture.model_type:
             said = f"its model_type is {model.architecture.model_type!r}, but the model's is {other!r}"
             with refuses(ValueError, said, folder=folder):
-                furnished(other).load_head(folder, load_as="new")
+                kept(other).load_head(folder, load_as="new")
 
 
-LABELLED = [(name, "ForSequenceClassification") for name in NAMES]
+@cache
+def kept(architecture):
+    """A furnished model for every test that it only refuses something in."""
+    return furnished(architecture)
 
 
-@pytest.mark.parametrize("fixed", LABELLED, indirect=True, ids=NAMES)
+@each_fixed("classification")
 def test_a_fixed_head_of_other_labels_is_refused_by_its_own_class(fixed):
     model, folder = fixed
     count = model.config.num_labels

@@ -15,6 +15,8 @@ ADDERS = {
     "tagging": "add_tagging_head",
     "question_answering": "add_qa_head",
     "multiple_choice": "add_multiple_choice_head",
+    "dependency_parsing": "add_dependency_parsing_head",
+    "similarity": "add_similarity_head",
     "masked_lm": "add_masked_lm_head",
     "causal_lm": "add_causal_lm_head",
     "seq2seq_lm": "add_seq2seq_lm_head",

@@ -166,7 +166,7 @@ def test_data_that_describe_no_composition_are_refused(data):
 
 
 def test_an_unknown_kind_of_block_in_data_is_told_with_those_there_are():
-    with refuses(UnknownName, "no composition block 'Stak'; there are BatchSplit, Stack", "did you mean 'Stack'?"):
+    with refuses(UnknownName, "no composition block 'Stak'; there are BatchSplit, ", "did you mean 'Stack'?"):
         AdapterCompositionBlock.from_dict({"type": "Stak", "children": []})
 
 

@@ -80,7 +80,7 @@ def test_a_pickled_model_is_read_only_if_the_caller_says_so(model_dir):
     ]
     with refuses(FileError, *said, folder=folder):
         kind.from_pretrained(folder)
-    assert kind.from_pretrained(folder, allow_pickle=True).base.token.weight.shape == (60, 32)
+    assert kind.from_pretrained(folder, allow_pickle=True).base.token.num_embeddings == 60
 
 
 @evil_file

@@ -118,6 +118,9 @@ def same_as_said(told: dict[str, Any], theirs: dict[str, Tensor], ours: dict[str
     """Assert that each tensor is the part of ours that the report says, and that all of ours are there."""
     for row in told["tensors"]:
         whole, there = ours[row["ours"]], theirs[row["theirs"]]
+        if "turns" in row:  # there it is head by head
+            heads = told["sizes"]["attention_heads"][row["ours"].split(".")[1]]
+            there = there.unflatten(0, (heads, row["turns"], -1)).transpose(0, 1).flatten(0, 2)
         assert torch.equal(whole.chunk(row["parts"])[row["part"]] if whole.dim() else whole, there), row
         assert (row["shape"], f"torch.{row['dtype']}") == (list(there.shape), str(there.dtype))
     assert {row["ours"] for row in told["tensors"]} == set(ours)

@@ -6,6 +6,7 @@ from typing import Any
 
 from adapterzoo import zoo
 from adapterzoo.archs import ModelConfig
+from tests.helpers.options import others
 from tests.helpers.tiny import decoders, randomise, tiny_config
 
 CLASSES = [name for name, kind in zoo.CLASSES.items() if not issubclass(kind, ModelConfig)]
@@ -15,8 +16,12 @@ CLASSES = [name for name, kind in zoo.CLASSES.items() if not issubclass(kind, Mo
 def variants(name: str) -> list[tuple[str, dict[str, Any]]]:
     """A class's name with each set of fields of the config that changes which tensors there are."""
     architecture = zoo.CLASSES[name].architecture.model_type
-    kinds = [changes for kind, changes in decoders().items() if kind.partition("-")[0] == architecture]
-    return [(name, changes) for changes in ({}, *(kind for kind in kinds if kind))]
+    kinds = [
+        changes
+        for kind, changes in decoders().items()
+        if kind.removesuffix("-decoder").removesuffix("-cross") == architecture
+    ]
+    return [(name, changes) for changes in ({}, *filter(None, kinds), *others(zoo.CLASSES[name].architecture.config))]
 
 
 VARIANTS = [variant for name in CLASSES for variant in variants(name)]

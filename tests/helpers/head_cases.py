@@ -14,7 +14,8 @@ from adapterzoo.archs import ARCHITECTURES, Architecture
 from adapterzoo.heads.loss import IGNORED
 from tests.helpers.hf_batches import LABELS, MAKERS
 from tests.helpers.hf_models import small_config
-from tests.helpers.peer_adapters import inputs_of
+from tests.helpers.peer_adapters import inputs_of, peer_heads
+from tests.helpers.tiny import DISTINCT
 
 NAMES = {0: "no", 1: "yes", 2: "perhaps"}
 assert len(NAMES) == LABELS
@@ -50,9 +51,12 @@ class HeadCase:
     labels: Maker | None = None
 
     def fits(self, architecture: Architecture) -> bool:
-        """Whether the architecture has such heads."""
-        pooler = architecture.network(architecture.config()).pooler
-        return self.kind in architecture.heads and (pooler or not self.settings.get("use_pooler"))
+        """Whether the architecture has such heads, and the peer's can run: not one layer for another width."""
+        network = architecture.network(architecture.config())
+        narrow = network.last.token_width != network.width
+        lost = self.settings.get("use_pooler") and not network.pooler
+        lost = lost or (self.kind.endswith("_lm") and self.settings.get("layers") == 1 and narrow)
+        return self.kind in architecture.heads and not lost
 
     def add(self, model: Any, name: str) -> None:
         """Add the head to a model, either library's."""
@@ -112,12 +116,27 @@ HEAD_CASES: dict[str, HeadCase] = {
 """Heads by a name for reports; a type that no architecture of the peer has is not here."""
 
 
+SAMPLE = ("classification", "masked-lm", "seq2seq-lm")
+"""Heads for the architectures that share code and tables with another."""
+
+
 def each_head() -> pytest.MarkDecorator:
-    """Parametrise a test over architectures and the heads that they have."""
+    """Parametrise a test over architectures and the heads that they have here and in the peer.
+
+    All heads for those in DISTINCT, SAMPLE for the others.
+    """
     both = [
         pytest.param(architecture, case, id=f"{architecture.name}-{name}")
         for architecture in ARCHITECTURES.values()
         for name, case in HEAD_CASES.items()
         if case.fits(architecture)
+        and case.kind in peer_heads(architecture)
+        and (architecture.model_type in DISTINCT or name in SAMPLE)
     ]
     return pytest.mark.parametrize(("architecture", "case"), both)
+
+
+def each_with(*kinds: str) -> pytest.MarkDecorator:
+    """Parametrise a test over the architectures that have heads of one of these types, here and in the peer."""
+    found = [kind for kind in ARCHITECTURES.values() if peer_heads(kind).intersection(kind.heads, kinds)]
+    return pytest.mark.parametrize("architecture", [pytest.param(kind, id=kind.name) for kind in found])

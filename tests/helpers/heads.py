@@ -13,6 +13,8 @@ from tests.helpers.tiny import randomise
 
 CHOICES = 2
 LABELS = 3
+TOGETHER = ("multiple_choice", "similarity")
+"""The types whose labels are for several rows together."""
 
 
 def head_types(model: Any) -> list[str]:
@@ -22,9 +24,7 @@ def head_types(model: Any) -> list[str]:
 
 def add_head(model: Any, kind: str, name: str, **settings: Any) -> None:
     """Add a head of a type, all its weights random but for those that belong to the network."""
-    if kind in _LABELLED:
-        settings = {"num_labels": LABELS, **settings}
-    config = {"head_type": kind, **settings}
+    config = {"head_type": kind, **_SETTINGS.get(kind, {}), **settings}
     network = {name: tensor.clone() for name, tensor in model.base.state_dict().items()}
     model.add_prediction_head_from_config(name, config)
     randomise(model.heads[name])
@@ -34,6 +34,11 @@ def add_head(model: Any, kind: str, name: str, **settings: Any) -> None:
 def questions(batch: Batch) -> Batch:
     """The rows of a batch as choices of half as many questions: (B, T) to (B / 2, 2, T)."""
     return {name: tensor.unflatten(0, (-1, CHOICES)) for name, tensor in batch.items()}
+
+
+def shaped(kind: str, batch: Batch) -> Batch:
+    """A batch in the shape that a head of that type is trained with."""
+    return questions(batch) if kind in TOGETHER else batch
 
 
 def _of_rows(model: Any, ids: Tensor) -> Batch:
@@ -65,8 +70,29 @@ def _follows(model: Any, ids: Tensor) -> Batch:
     return {"labels": torch.randint(2, ids.shape[:1])}
 
 
+def _replaced(model: Any, ids: Tensor) -> Batch:
+    return {"labels": torch.randint(2, ids.shape)}
+
+
 def _pretraining(model: Any, ids: Tensor) -> Batch:
     return {**_words(model, ids), "next_sentence_label": torch.randint(2, ids.shape[:1])}
+
+
+def _about(model: Any, ids: Tensor) -> Batch:
+    """What each pair of texts is about: something else than every other."""
+    return {"labels": torch.randperm(len(ids))}
+
+
+def _trees(model: Any, ids: Tensor) -> Batch:
+    """Two words a row, of a token and of two tokens, as every row has these; then padding."""
+    word_starts = torch.tensor([[0, 1, 3, -1]]).repeat(len(ids), 1)
+    padding = torch.full((len(ids), 1), -100)
+    arcs, relations = (torch.randint(LABELS, (len(ids), 2)) for _ in range(2))
+    return {
+        "word_starts": word_starts,
+        "labels_arcs": torch.cat([arcs, padding], 1),
+        "labels_rels": torch.cat([relations, padding], 1),
+    }
 
 
 _LABELS: dict[str, Callable[[Any, Tensor], Batch]] = {
@@ -78,10 +104,17 @@ _LABELS: dict[str, Callable[[Any, Tensor], Batch]] = {
     "masked_lm": _words,
     "causal_lm": _words,
     "seq2seq_lm": _words,
+    "dependency_parsing": _trees,
+    "similarity": _about,
     "next_sentence": _follows,
     "pretraining": _pretraining,
+    "token_detection": _replaced,
 }
-_LABELLED = ("classification", "multilabel_classification", "tagging")
+_LABELLED = ("classification", "multilabel_classification", "tagging", "dependency_parsing")
+_SETTINGS: dict[str, dict[str, Any]] = {
+    **{kind: {"num_labels": LABELS} for kind in _LABELLED},
+    "similarity": {"embedding_size": 5, "scale": 2.0},
+}
 
 
 def labels_for(model: Any, kind: str, batch: Batch) -> Batch:

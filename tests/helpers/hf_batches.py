@@ -80,6 +80,10 @@ def _spans(ids: Tensor, mask: Tensor, config: Any) -> dict[str, Tensor]:
     return {"start_positions": start, "end_positions": torch.maximum(start, lengths - 1)}
 
 
+def _put_there(ids: Tensor, mask: Tensor, config: Any) -> dict[str, Tensor]:
+    return {"labels": torch.randint(2, ids.shape)}
+
+
 MAKERS: dict[str | None, Callable[[Tensor, Tensor, Any], dict[str, Tensor]]] = {
     None: lambda ids, mask, config: {},
     "classification": _rows,
@@ -91,6 +95,7 @@ MAKERS: dict[str | None, Callable[[Tensor, Tensor, Any], dict[str, Tensor]]] = {
     "seq2seq_lm": _said,
     "next_sentence": _two,
     "pretraining": _pretraining,
+    "token_detection": _put_there,
 }
 
 

@@ -13,6 +13,8 @@ import torch
 
 import adapterzoo
 from adapterzoo.archs import ARCHITECTURES, Architecture, StaticHead
+from adapterzoo.core.config import NetworkConfig
+from tests.helpers.options import switched_on
 
 transformers = pytest.importorskip("transformers", reason="parity is with transformers")
 
@@ -24,9 +26,10 @@ SIZES = (
     (r".*layers", 2),
     (r"decoder_attention_heads", 2),
     (r".*heads", 4),
-    (r"intermediate_size|encoder_ffn_dim", 37),
+    (r"intermediate_size|encoder_ffn_dim|hidden_dim", 37),
     (r"decoder_ffn_dim", 41),
-    (r"hidden_size|d_model", 32),
+    (r"embedding_size", 20),
+    (r"hidden_size|d_model|dim", 32),
 )
 
 
@@ -39,7 +42,7 @@ class Case(NamedTuple):
     @property
     def name(self) -> str:
         """The class's name, here as there."""
-        return self.architecture.name + (self.static.suffix if self.static else "Model")
+        return self.architecture.class_name(self.static)
 
     @property
     def head_type(self) -> str | None:
@@ -49,7 +52,22 @@ class Case(NamedTuple):
     @property
     def alone(self) -> bool:
         """Whether the architecture is one stack, which may be an encoder or a decoder."""
-        return len(self.architecture.network(self.architecture.config()).stacks()) == 1
+        return len(self.numbers.stacks()) == 1
+
+    @property
+    def numbers(self) -> NetworkConfig:
+        """The usual numbers of the architecture's networks."""
+        return self.architecture.network(self.architecture.config())
+
+    @property
+    def decodes(self) -> bool:
+        """Whether the architecture is one stack that may be a decoder."""
+        return self.alone and any(static.head_type == "causal_lm" for static in self.architecture.statics)
+
+    @property
+    def distant(self) -> bool:
+        """Whether distances may count in its attention, as in DeBERTa: to transformers, padding sees nothing then."""
+        return "relative_attention" in self.architecture.config.defaults
 
     @property
     def theirs(self) -> Any:
@@ -62,12 +80,27 @@ class Case(NamedTuple):
         return getattr(adapterzoo, self.name)
 
 
-CASES = [Case(kind, head) for kind in ARCHITECTURES.values() for head in (None, *kind.statics)]
+CASES = [Case(kind, head) for kind in ARCHITECTURES.values() for head in kind.classes if kind.specialise is None]
 
 
 def each(cases: list[Case]) -> pytest.MarkDecorator:
     """Parametrise a test over cases."""
     return pytest.mark.parametrize("case", cases, ids=[case.name for case in cases])
+
+
+def each_padded(cases: list[Case]) -> pytest.MarkDecorator:
+    """Parametrise a test over cases and paddings.
+
+    Not over padding on the left where a head reads it (a row's first token) and transformers lets it see nothing.
+    """
+    rows = ("classification", "multiple_choice")
+    both = [(case, padding) for case in cases for padding in ("right", "left", "none")]
+    both = [
+        (case, padding)
+        for case, padding in both
+        if (case.distant and case.head_type in rows, padding) != (True, "left")
+    ]
+    return pytest.mark.parametrize(("case", "padding"), both, ids=lambda value: getattr(value, "name", value))
 
 
 def cases(*head_types: str | None) -> list[Case]:
@@ -86,7 +119,16 @@ def small_config(architecture: Architecture, **changes: Any) -> Any:
         if name.endswith("eps"):
             fields[name] = 1e-3
     kind = getattr(transformers, architecture.config.__name__)
-    return kind(**{**fields, "use_cache": False, **changes})
+    if architecture.specialise is not None:
+        fields |= _parts()
+    return kind(**{**fields, "use_cache": False, **switched_on(architecture.config), **changes})
+
+
+def _parts() -> dict[str, Any]:
+    """The configs of a pair's two stacks, which differ, and what the pair's own says."""
+    bert, decodes = ARCHITECTURES["bert"], {"is_decoder": True, "add_cross_attention": True}
+    encoder, decoder = small_config(bert), small_config(bert, num_hidden_layers=3, intermediate_size=41, **decodes)
+    return {"encoder": encoder.to_dict(), "decoder": decoder.to_dict(), "pad_token_id": 0, "decoder_start_token_id": 3}
 
 
 def _size(name: str) -> int:
@@ -99,7 +141,7 @@ def peer(case: Case, **changes: Any) -> Any:
     model = case.theirs(small_config(case.architecture, **{"num_labels": labels, **changes})).eval()
     with torch.no_grad():
         for module in model.modules():
-            scale = torch.nn.LayerNorm in type(module).__mro__
+            scale = type(module).__name__.endswith("LayerNorm")
             for name, parameter in module.named_parameters(recurse=False):
                 parameter.normal_(float(scale and name == "weight"), 0.2 if parameter.dim() > 1 else 0.3)
             for buffer in module.buffers(recurse=False):

@@ -1,7 +1,7 @@
 """Loads things by their ids on the Hub: `python -m tests.helpers.hub_calls JSON`, and prints what came of it as JSON.
 
-A call is {"load": "config", "model" or "adapter", "source": …, "options": …}; an adapter is loaded into a new model of
-the config that "into" names.
+A call is {"load": "config", "model", "adapter" or "embedding", "source": …, "options": …}; the last two are loaded into
+a new model of the config that "into" names.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ def made(call: dict[str, Any]) -> dict[str, Any]:
         model = AutoAdapterModel.from_pretrained(source, **options)
         return {"sum": float(model.base.token.weight.double().sum()), "adapters": list(model.adapters)}
     model = AutoAdapterModel.from_config(AutoConfig.from_pretrained(call["into"]))
+    if call["load"] == "embedding":
+        tokenizer = model.load_embeddings(source, "loaded", **options)
+        return {"sum": float(model.base.token.weight.double().sum()), "tokens": tokenizer and len(tokenizer)}
     name = model.load_adapter(source, **options)
     total = sum(float(tensor.double().sum()) for tensor in model.adapters[name].state_dict().values())
     return {"sum": total, "name": name, "heads": list(model.heads)}

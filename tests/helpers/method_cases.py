@@ -12,6 +12,7 @@ from adapterzoo.archs import ARCHITECTURES, Architecture
 from adapterzoo.methods import PRESETS, AdapterConfig
 from adapterzoo.methods.base import resolve_config
 from tests.helpers.peer_adapters import adapters
+from tests.helpers.tiny import DISTINCT
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,21 @@ def each_method(cases: dict[str, MethodCase]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", cases.values(), ids=list(cases))
 
 
+SAMPLE = ("double_seq_bn", "lora-every-linear", "prefix")
+"""Cases for the architectures that share code and tables with another: what there may be wrong are names."""
+
+
+def each_adapter(cases: dict[str, MethodCase]) -> pytest.MarkDecorator:
+    """Parametrise a test over architectures and cases: all for those in DISTINCT, SAMPLE for the others."""
+    both = [
+        pytest.param(kind, case, id=f"{kind.name}-{name}")
+        for kind in ARCHITECTURES.values()
+        for name, case in cases.items()
+        if kind.model_type in DISTINCT or name in SAMPLE
+    ]
+    return pytest.mark.parametrize(("architecture", "case"), both)
+
+
 def _has_decoder(architecture: Architecture) -> bool:
     return architecture.network(architecture.config()).decoder is not None
 
@@ -146,3 +162,8 @@ each_architecture = pytest.mark.parametrize(
     "architecture", ARCHITECTURES.values(), ids=[kind.name for kind in ARCHITECTURES.values()]
 )
 """Parametrises a test over the architectures."""
+
+each_distinct = pytest.mark.parametrize(
+    "architecture", [pytest.param(ARCHITECTURES[n], id=ARCHITECTURES[n].name) for n in DISTINCT]
+)
+"""Parametrises a test over the architectures in DISTINCT, where it is about the network and not about names."""

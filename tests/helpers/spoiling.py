@@ -10,7 +10,16 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tests.helpers.tiny import tiny_model
+from adapterzoo.archs import ModelConfig
+from tests.helpers.tiny import tiny_config, tiny_model
+
+PARTS = ("encoder", "decoder")
+
+
+def fields_of(architecture: str) -> type[ModelConfig]:
+    """The class of the config that has an architecture's sizes: its own, or for a pair its encoder's."""
+    config = tiny_config(architecture)
+    return type(getattr(config, PARTS[0], config))
 
 
 def saved_model(folder: Path, architecture: str, suffix: str = "Model", **changes: Any) -> Any:
@@ -24,6 +33,17 @@ def edit_json(path: Path, drop: tuple[str, ...] = (), **changes: Any) -> None:
     """Change entries of a JSON file, or drop them."""
     content = {**json.loads(path.read_text()), **changes}
     path.write_text(json.dumps({key: value for key, value in content.items() if key not in drop}))
+
+
+def edit_fields(folder: Path, drop: tuple[str, ...] = (), **changes: Any) -> None:
+    """Change fields of a model's config.json, or drop them; of a pair, those of both its parts' configs."""
+    path = folder / "config.json"
+    content = json.loads(path.read_text())
+    for part in [content[name] for name in PARTS if name in content] or [content]:
+        part.update(changes)
+        for name in drop:
+            part.pop(name, None)
+    path.write_text(json.dumps(content))
 
 
 def edit_tensors(path: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from tests.helpers.hf_batches import LABELS, inputs_for, labels_for
 from tests.helpers.hf_models import CASES, Case
 from tests.helpers.peer_adapters import adapters
+from tests.helpers.tiny import DISTINCT
 
 KINDS: dict[str, dict[str, Any]] = {
     "one of several": {"num_labels": LABELS},
@@ -44,13 +45,19 @@ def each_fixed(cases: list[Case]) -> pytest.MarkDecorator:
     both = [
         pytest.param(case, changes, id=f"{case.name}-{kind}")
         for case in cases
-        for kind, changes in (KINDS if case.head_type == "classification" else {"usual": _usual(case)}).items()
+        for kind, changes in _kinds(case).items()
     ]
     return pytest.mark.parametrize(("case", "changes"), both)
 
 
+def _kinds(case: Case) -> dict[str, dict[str, Any]]:
+    """By a name for reports; one where another architecture has the same code and tables."""
+    every = case.head_type == "classification" and case.architecture.model_type in DISTINCT
+    return KINDS if every else {"usual": _usual(case)}
+
+
 def _usual(case: Case) -> dict[str, Any]:
-    return KINDS["one of several"] if case.head_type == "tagging" else _TWO
+    return KINDS["one of several"] if case.head_type in ("classification", "tagging") else _TWO
 
 
 def labelled(case: Case, config: Any) -> dict[str, Tensor]:

@@ -9,10 +9,10 @@ from adapterzoo import AdapterSetup, Stack, parse_composition
 from tests.helpers.adapting import KINDS, add_all
 from tests.helpers.batches import batch_for
 from tests.helpers.comparing import assert_same
-from tests.helpers.tiny import NAMES, tiny_model
+from tests.helpers.tiny import DISTINCT, tiny_model
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=DISTINCT)
 def subject(request):
     torch.manual_seed(0)
     model = add_all(tiny_model(request.param))

@@ -12,12 +12,12 @@ from tests.helpers.adapting import KINDS, add_all
 from tests.helpers.alone import Alone, names_by_row
 from tests.helpers.batches import batch_for
 from tests.helpers.compositions import setups
-from tests.helpers.tiny import NAMES, tiny_model
+from tests.helpers.tiny import DISTINCT, tiny_model
 
 ROWS = 4
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=DISTINCT)
 def rows(request) -> Alone:
     torch.manual_seed(0)
     model = add_all(tiny_model(request.param))
@@ -44,7 +44,7 @@ def test_any_composition(rows, setup):
 
 @settings(max_examples=10)
 @given(setup=setups(KINDS, ROWS), padding_free=st.booleans())
-@pytest.mark.parametrize("architecture", NAMES)
+@pytest.mark.parametrize("architecture", DISTINCT)
 def test_any_composition_with_hidden_states_and_attentions(architecture, setup, padding_free):
     torch.manual_seed(0)
     model = add_all(tiny_model(architecture))

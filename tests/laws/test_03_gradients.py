@@ -9,9 +9,12 @@ from adapterzoo import AdapterSetup, BatchSplit, Stack
 from tests.helpers.adapting import KINDS, add_all
 from tests.helpers.batches import batch_for, row_of
 from tests.helpers.comparing import assert_gradients, gradients
-from tests.helpers.tiny import NAMES, decoders, tiny_decoder, tiny_model
+from tests.helpers.tiny import DISTINCT, decoders, tiny_decoder, tiny_model
 
-MODELS = {**dict.fromkeys(NAMES, tiny_model), **{kind: tiny_decoder for kind in decoders() if kind not in NAMES}}
+MODELS = {
+    **dict.fromkeys(DISTINCT, tiny_model),
+    **{kind: tiny_decoder for kind in decoders(DISTINCT) if kind not in DISTINCT},
+}
 
 
 @pytest.fixture(params=MODELS)

@@ -9,10 +9,10 @@ from adapterzoo import AdapterSetup, BatchSplit, MultiHeadOutput, Stack
 from tests.helpers.adapting import CONFIGS, add_random
 from tests.helpers.batches import batch_for, rows_of
 from tests.helpers.comparing import assert_close, assert_gradients, assert_same, gradients, leaves
-from tests.helpers.heads import add_head, head_types, labels_for, questions
-from tests.helpers.tiny import NAMES, tiny_model
+from tests.helpers.heads import TOGETHER, add_head, head_types, labels_for, shaped
+from tests.helpers.tiny import DISTINCT, tiny_model
 
-HEADS = [(name, kind) for name in NAMES for kind in head_types(tiny_model(name))]
+HEADS = [(name, kind) for name in DISTINCT for kind in head_types(tiny_model(name))]
 ROWS = ["b", None, "a", "c", "b", "a"]  # "a" and "b" have heads of their own
 OWN = {"a": "a", "b": "b"}
 OTHER = "other"  # the head that is active, for rows whose adapter has none
@@ -29,8 +29,8 @@ def make(architecture, kinds):
 
 
 def inputs(model, kind):
-    batch = batch_for(model, rows=12 if kind == "multiple_choice" else 6, decoder=False)
-    batch = questions(batch) if kind == "multiple_choice" else batch
+    batch = batch_for(model, rows=12 if kind in TOGETHER else 6, decoder=False)
+    batch = shaped(kind, batch)
     return batch, labels_for(model, kind, batch)
 
 
@@ -65,9 +65,10 @@ def test_heads_of_every_type_with_labels(architecture, kind):
             assert torch.equal(output.logits[list(rows)], part.logits)
 
 
-@pytest.mark.parametrize("architecture", NAMES)
+@pytest.mark.parametrize("architecture", DISTINCT)
 def test_heads_of_different_types(architecture):
-    kinds = [kind for kind in head_types(tiny_model(architecture)) if kind != "multiple_choice"]
+    types = tiny_model(architecture).head_types
+    kinds = [kind for kind in types if kind not in TOGETHER and not types[kind].needs]
     for first, second in zip(kinds, [*kinds[1:], kinds[0]], strict=True):
         model = make(architecture, [first, second, "classification"])
         batch, _ = inputs(model, first)
@@ -102,7 +103,7 @@ SPLITS = {
 
 
 @pytest.mark.parametrize("split", SPLITS)
-@pytest.mark.parametrize("architecture", NAMES)
+@pytest.mark.parametrize("architecture", DISTINCT)
 def test_a_setup_brings_the_heads_of_its_adapters(architecture, split):
     setup, heads = SPLITS[split]
     model = make(architecture, ["classification"] * 3)
@@ -118,7 +119,7 @@ def test_a_setup_brings_the_heads_of_its_adapters(architecture, split):
     assert_same(model(**batch, **labels).head_outputs, output.head_outputs)
 
 
-@pytest.mark.parametrize("architecture", NAMES)
+@pytest.mark.parametrize("architecture", DISTINCT)
 def test_rows_that_share_a_head_have_one_output(architecture):
     model = make(architecture, ["classification"] * 3)
     batch, labels = inputs(model, "classification")
@@ -128,7 +129,7 @@ def test_rows_that_share_a_head_have_one_output(architecture):
     assert_same(plain, named)
 
 
-@pytest.mark.parametrize("architecture", NAMES)
+@pytest.mark.parametrize("architecture", DISTINCT)
 def test_gradients_are_the_sum_of_the_heads(architecture):
     model = make(architecture, ["classification"] * 3).train()
     batch, labels = inputs(model, "classification")
@@ -141,7 +142,7 @@ def test_gradients_are_the_sum_of_the_heads(architecture):
     assert_gradients(together, gradients(model))
 
 
-@pytest.mark.parametrize("architecture", NAMES)
+@pytest.mark.parametrize("architecture", DISTINCT)
 def test_without_return_dict_each_head_still_answers(architecture):
     model = make(architecture, ["classification"] * 3)
     batch, labels = inputs(model, "classification")

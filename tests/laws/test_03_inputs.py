@@ -10,10 +10,13 @@ from tests.helpers.alone import Alone, by_name
 from tests.helpers.batches import batch_for
 from tests.helpers.comparing import assert_close
 from tests.helpers.every_class import CLASSES, IDS, VARIANTS, tiny_of
-from tests.helpers.tiny import NAMES, decoders, tiny_decoder, tiny_model
+from tests.helpers.tiny import DISTINCT, decoders, tiny_decoder, tiny_model
 
 ROWS = ["lora_all", None, "prefix_longer", "lora_all"]
-MODELS = {**dict.fromkeys(NAMES, tiny_model), **{kind: tiny_decoder for kind in decoders() if kind not in NAMES}}
+MODELS = {
+    **dict.fromkeys(DISTINCT, tiny_model),
+    **{kind: tiny_decoder for kind in decoders(DISTINCT) if kind not in DISTINCT},
+}
 
 
 def with_adapters(model):
@@ -27,7 +30,7 @@ def test_embeddings_and_positions_in_place_of_ids(kind):
     model = with_adapters(MODELS[kind](kind))
     batch = batch_for(model)
     for name in [name for name in batch if name.endswith("input_ids")]:
-        embeds = torch.randn(*batch.pop(name).shape, model.base.config.width)
+        embeds = torch.randn(*batch.pop(name).shape, model.base.config.first.token_width)
         batch[name.replace("input_ids", "inputs_embeds")] = embeds
     if "decoder_inputs_embeds" not in batch:
         batch["position_ids"] = torch.randint(10, batch["attention_mask"].shape)
@@ -36,7 +39,7 @@ def test_embeddings_and_positions_in_place_of_ids(kind):
         rows.check(model(**rows.batch, adapter_names=ROWS), by_name(ROWS))
 
 
-@pytest.mark.parametrize("architecture", [name for name in NAMES if name in decoders()])
+@pytest.mark.parametrize("architecture", [name for name in DISTINCT if name in decoders(DISTINCT)])
 def test_an_encoders_output_computed_before(architecture):
     model = with_adapters(tiny_model(architecture)).double()
     batch = batch_for(model)

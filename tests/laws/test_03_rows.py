@@ -13,7 +13,7 @@ from adapterzoo import BatchSplit
 from tests.helpers.adapting import KINDS, add_all, add_random
 from tests.helpers.alone import Alone, by_name
 from tests.helpers.batches import batch_for
-from tests.helpers.tiny import NAMES, decoders, tiny_decoder, tiny_model
+from tests.helpers.tiny import DISTINCT, decoders, tiny_decoder, tiny_model
 
 PAIRS = list(combinations_with_replacement(KINDS, 2))
 ROWS = 4
@@ -26,13 +26,13 @@ def alone(model, **call) -> Alone:
     return Alone(model, batch_for(model, rows=ROWS), **call)
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=DISTINCT)
 def rows(request) -> Alone:
     torch.manual_seed(0)
     return alone(tiny_model(request.param))
 
 
-@pytest.fixture(scope="module", params=[kind for kind in decoders() if kind not in NAMES])
+@pytest.fixture(scope="module", params=[kind for kind in decoders(DISTINCT) if kind not in DISTINCT])
 def decoder_rows(request) -> Alone:
     torch.manual_seed(0)
     return alone(tiny_decoder(request.param))
@@ -64,7 +64,7 @@ def test_any_names_in_a_decoder(decoder_rows, names):
 
 @settings(max_examples=10)
 @given(names=st.permutations([None, "prefix_tuning", "prefix_longer", "lora"]), padding_free=st.booleans())
-@pytest.mark.parametrize("architecture", NAMES)
+@pytest.mark.parametrize("architecture", DISTINCT)
 def test_hidden_states_and_attentions_come_back_in_the_callers_order(architecture, names, padding_free):
     torch.manual_seed(0)
     model = tiny_model(architecture)
@@ -77,7 +77,7 @@ def test_hidden_states_and_attentions_come_back_in_the_callers_order(architectur
         watched.check(model(**watched.batch, **watched.call, adapter_names=names), by_name(names))
 
 
-@pytest.mark.parametrize("architecture", NAMES)
+@pytest.mark.parametrize("architecture", DISTINCT)
 def test_a_decoder_without_its_own_input_shares_rows_too(architecture):
     model = tiny_model(architecture)
     rows = Alone(add_all(model), batch_for(model, decoder=False))

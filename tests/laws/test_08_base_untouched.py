@@ -78,7 +78,7 @@ def test_a_forward_leaves_its_inputs_as_they_were(architecture):
         model.add_seq2seq_lm_head("head")
     else:
         batch["labels"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
-        model.add_causal_lm_head("head")
+        model.add_masked_lm_head("head")
     before = {name: tensor.clone() for name, tensor in batch.items()}
     names = ["lora_gated", None, "prefix_longer", "bn_final"]
     for padding_free in (True, False):

@@ -14,12 +14,12 @@ from adapterzoo import AdapterSetup, BatchSplit, Stack
 from tests.helpers.adapting import CONFIGS, KINDS, add_all, add_random, randomise, same_bits, tensors_of
 from tests.helpers.batches import batch_for
 from tests.helpers.comparing import assert_same
-from tests.helpers.tiny import NAMES, tiny_model
+from tests.helpers.tiny import DISTINCT, tiny_model
 
 SETUPS = [Stack("mine"), Stack("lora", "mine"), BatchSplit("mine", "lora", batch_sizes=[1, 3])]
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=DISTINCT)
 def model(request):
     model = add_all(tiny_model(request.param))
     add_random(model, "mine", CONFIGS["seq_bn"])

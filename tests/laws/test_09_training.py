@@ -8,11 +8,14 @@ import torch
 from adapterzoo import BatchSplit, Stack
 from tests.helpers.adapting import CONFIGS, KINDS, add_random, tensors_of
 from tests.helpers.batches import batch_for
-from tests.helpers.heads import add_head, head_types, labels_for, questions
-from tests.helpers.tiny import NAMES, decoders, tiny_decoder, tiny_model
+from tests.helpers.heads import add_head, head_types, labels_for, shaped
+from tests.helpers.tiny import DISTINCT, decoders, tiny_decoder, tiny_model
 
-MODELS = {**dict.fromkeys(NAMES, tiny_model), **{kind: tiny_decoder for kind in decoders() if kind not in NAMES}}
-HEADS = [(name, kind) for name in NAMES for kind in head_types(tiny_model(name))]
+MODELS = {
+    **dict.fromkeys(DISTINCT, tiny_model),
+    **{kind: tiny_decoder for kind in decoders(DISTINCT) if kind not in DISTINCT},
+}
+HEADS = [(name, kind) for name in DISTINCT for kind in head_types(tiny_model(name))]
 
 
 def moved_by_a_step(model, batch, **call):
@@ -61,7 +64,7 @@ def test_a_head_of_every_type_moves_but_not_what_it_shares_with_the_network(arch
     add_head(model, kind, "mine")
     model.train_adapter("mine")
     batch = batch_for(model, rows=8, decoder=False)
-    batch = questions(batch) if kind == "multiple_choice" else batch
+    batch = shaped(kind, batch)
     moved = moved_by_a_step(model, {**batch, **labels_for(model, kind, batch)})
     head = model.heads["mine"]
     own = {f"heads.mine.{name}" for name, _ in head.named_parameters() if name not in head.tied}
@@ -74,7 +77,7 @@ def test_a_head_of_every_type_moves_but_not_what_it_shares_with_the_network(arch
     assert moved <= set(trainable(model))
 
 
-@pytest.mark.parametrize("architecture", NAMES)
+@pytest.mark.parametrize("architecture", DISTINCT)
 def test_every_adapter_of_a_setup_moves(architecture):
     model = tiny_model(architecture)
     for name in ("a", "b", "c", "bystander"):
@@ -88,7 +91,7 @@ def test_every_adapter_of_a_setup_moves(architecture):
         assert moved == head | named(model, "adapters.a.", "adapters.b.", "adapters.c.")
 
 
-@pytest.mark.parametrize("architecture", NAMES)
+@pytest.mark.parametrize("architecture", DISTINCT)
 def test_adapters_by_row_train_together(architecture):
     model = tiny_model(architecture)
     for name in ("a", "b", "bystander"):
@@ -102,7 +105,7 @@ def test_adapters_by_row_train_together(architecture):
     assert moved == heads | named(model, "adapters.a.", "adapters.b.")
 
 
-@pytest.mark.parametrize("architecture", NAMES)
+@pytest.mark.parametrize("architecture", DISTINCT)
 def test_a_model_that_is_not_frozen_trains_whole(architecture):
     model = tiny_model(architecture).train()
     add_random(model, "mine", "lora")

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from tests.helpers.adapting import CONFIGS, KINDS, add_random
-from tests.helpers.tiny import decoders, tiny_decoder
+from tests.helpers.tiny import DISTINCT, decoders, tiny_decoder
 
 ROWS, LENGTH = 3, 7
-DECODERS = list(decoders())
+DECODERS = list(decoders(DISTINCT))
 
 
 def inputs_for(model, two_stacks):

@@ -11,11 +11,14 @@ from adapterzoo import Stack
 from tests.helpers.adapting import KINDS, add_all, add_random
 from tests.helpers.batches import batch_for, padded, padding_mask, random_ids, unmasked
 from tests.helpers.comparing import assert_close, assert_gradients, gradients
-from tests.helpers.heads import add_head, head_types, labels_for, questions
-from tests.helpers.tiny import NAMES, decoders, tiny_decoder, tiny_model
+from tests.helpers.heads import add_head, head_types, labels_for, shaped
+from tests.helpers.tiny import DISTINCT, decoders, tiny_decoder, tiny_model
 
-MODELS = {**dict.fromkeys(NAMES, tiny_model), **{kind: tiny_decoder for kind in decoders() if kind not in NAMES}}
-HEADS = [(name, kind) for name in NAMES for kind in head_types(tiny_model(name))]
+MODELS = {
+    **dict.fromkeys(DISTINCT, tiny_model),
+    **{kind: tiny_decoder for kind in decoders(DISTINCT) if kind not in DISTINCT},
+}
+HEADS = [(name, kind) for name in DISTINCT for kind in head_types(tiny_model(name))]
 WAYS = list(itertools.product([True, False], [True, False]))  # packed or padded, by hand or by kernel
 
 
@@ -71,7 +74,7 @@ def test_losses_logits_and_gradients_of_every_head_in_every_way(architecture, ki
     model.double().train_adapter("prefix_tuning")
     batch = batch_for(model, rows=6, decoder=False)
     real = batch["attention_mask"].bool()
-    batch = questions(batch) if kind == "multiple_choice" else batch
+    batch = shaped(kind, batch)
     losses, answers, slopes = [], [], []
     for output in in_every_way(model, {**batch, **labels_for(model, kind, batch)}):
         output.loss.backward()

@@ -12,13 +12,13 @@ from adapterzoo import AdapterSetup, BatchSplit, Stack
 from tests.helpers.adapting import add_random, presets
 from tests.helpers.batches import batch_for
 from tests.helpers.comparing import assert_close, assert_gradients, gradients, leaves
-from tests.helpers.tiny import NAMES, tiny_config, tiny_model
+from tests.helpers.tiny import DISTINCT, tiny_config, tiny_model
 
 PRESETS = list(presets())
 EVERY = BatchSplit(Stack(), *PRESETS, Stack("prefix_tuning", "lora", "seq_bn"), batch_sizes=1)
 # No other sizes of the models: PyTorch takes a first batch's equal sizes for one and the same.
 ROWS, LENGTH = len(PRESETS) + 2, 7
-SMALLEST = min(NAMES, key=lambda name: len(tiny_config(name).sizes))
+SMALLEST = min(DISTINCT, key=lambda name: len(tiny_config(name).sizes))
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +62,7 @@ def graphs():
     return counters["stats"]["unique_graphs"]
 
 
-@pytest.mark.parametrize("architecture", NAMES)
+@pytest.mark.parametrize("architecture", DISTINCT)
 def test_each_stack_is_one_graph_without_adapters_and_with_all_of_them_by_row(architecture):
     model = compiled(one_layer(architecture), dynamic=False)
     stacks = len(model.base.config.stacks())
@@ -80,7 +80,7 @@ def test_each_stack_is_one_graph_without_adapters_and_with_all_of_them_by_row(ar
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", PRESETS)
-@pytest.mark.parametrize("architecture", NAMES)
+@pytest.mark.parametrize("architecture", DISTINCT)
 def test_every_method_by_itself_is_one_graph_for_batches_of_any_shape(architecture, kind):
     model = compiled(one_layer(architecture))
     model.set_active_adapters(kind)
@@ -91,7 +91,7 @@ def test_every_method_by_itself_is_one_graph_for_batches_of_any_shape(architectu
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", NAMES)
+@pytest.mark.parametrize("architecture", DISTINCT)
 def test_adapters_by_row_share_a_graph_whatever_the_order_and_the_numbers(architecture):
     model = compiled(one_layer(architecture))
     names = ["lora", None, None, "prefix_tuning", "lora", "lora", "prefix_tuning", None, None, "prefix_tuning"]
@@ -106,7 +106,7 @@ def test_adapters_by_row_share_a_graph_whatever_the_order_and_the_numbers(archit
 @pytest.mark.slow
 # PyTorch looks at `.grad` of what goes into a graph, prefixes that the MLP has made among them, and hides its warning.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf Tensor:UserWarning")
-@pytest.mark.parametrize("architecture", NAMES)
+@pytest.mark.parametrize("architecture", DISTINCT)
 def test_training_has_the_same_loss_and_gradients(architecture):
     model = compiled(one_layer(architecture), "aot_eager")
     model.add_classification_head("head")

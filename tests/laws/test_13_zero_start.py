@@ -8,7 +8,7 @@ import torch
 from adapterzoo.methods import METHODS, PRESETS
 from tests.helpers.adapting import CONFIGS
 from tests.helpers.batches import batch_for
-from tests.helpers.tiny import NAMES, tiny_model
+from tests.helpers.tiny import DISTINCT, tiny_model
 
 ZERO = {"lora": ["lora"], "bottleneck": ["mam_adapter"]}
 """By method, the ways to initialise that make the last matrix zero."""
@@ -37,13 +37,13 @@ def before_and_after(architecture, config):
 
 
 @pytest.mark.parametrize("name", STILL)
-@pytest.mark.parametrize("architecture", NAMES)
+@pytest.mark.parametrize("architecture", DISTINCT)
 def test_an_update_of_zero_changes_no_bit(architecture, name):
     assert torch.equal(*before_and_after(architecture, EVERY[name]))
 
 
 @pytest.mark.parametrize("name", MOVING)
-@pytest.mark.parametrize("architecture", NAMES)
+@pytest.mark.parametrize("architecture", DISTINCT)
 def test_any_other_start_is_seen(architecture, name):
     assert not torch.equal(*before_and_after(architecture, EVERY[name]))
 

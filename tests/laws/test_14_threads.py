@@ -15,7 +15,7 @@ from tests.helpers.adapting import add_all
 from tests.helpers.batches import batch_for
 from tests.helpers.comparing import assert_close, assert_same
 from tests.helpers.heads import add_head
-from tests.helpers.tiny import NAMES, tiny_model
+from tests.helpers.tiny import DISTINCT, tiny_model
 
 ROUNDS = 15
 SETUPS = {
@@ -39,7 +39,7 @@ def run(model, batch, name):
         return model(**batch)
 
 
-@pytest.mark.parametrize("architecture", NAMES)
+@pytest.mark.parametrize("architecture", DISTINCT)
 def test_every_thread_has_its_own_setup(architecture):
     model, batch = make(architecture)
     expected = {name: run(model, batch, name) for name in SETUPS}
@@ -63,7 +63,7 @@ def test_every_thread_has_its_own_setup(architecture):
         assert list(pool.map(repeat, SETUPS)) == list(SETUPS)
 
 
-@pytest.mark.parametrize("architecture", NAMES)
+@pytest.mark.parametrize("architecture", DISTINCT)
 def test_a_setup_is_not_seen_by_another_thread_while_it_lasts(architecture):
     model, batch = make(architecture)
     with torch.no_grad():
@@ -102,7 +102,7 @@ def test_setups_nest_and_end_with_their_block_even_by_an_error():
     assert current_scope() is None
 
 
-@pytest.mark.parametrize("architecture", NAMES)
+@pytest.mark.parametrize("architecture", DISTINCT)
 def test_one_setup_object_may_be_used_by_several_threads(architecture):
     model, batch = make(architecture)
     setup = AdapterSetup(*SETUPS["lora"])

@@ -10,7 +10,7 @@ from tests.helpers.adapting import CONFIGS, KINDS, add_random
 from tests.helpers.batches import batch_for, random_ids
 from tests.helpers.comparing import assert_close
 from tests.helpers.heads import add_head, head_types
-from tests.helpers.tiny import decoders, tiny_decoder
+from tests.helpers.tiny import DISTINCT, decoders, tiny_decoder
 
 CUT = 3
 SETUPS = [
@@ -27,14 +27,14 @@ def ungated(kind):
     return config.replace(use_gating=False) if config.get("use_gating") else config
 
 
-@pytest.fixture(scope="module", params=decoders())
+@pytest.fixture(scope="module", params=decoders(DISTINCT))
 def subject(request):
     """A decoder with every method and a head that answers token by token, and a batch for it."""
     torch.manual_seed(0)
     model = tiny_decoder(request.param)
     for kind in KINDS:
         add_random(model, kind, ungated(kind))
-    add_head(model, next(kind for kind in head_types(model) if kind == "causal_lm"), "words")
+    add_head(model, next(kind for kind in head_types(model) if kind in ("causal_lm", "seq2seq_lm")), "words")
     batch = batch_for(model.double(), lengths=[7, 4, 5, 7], length=7)
     return model, {name: t.double() if t.is_floating_point() else t for name, t in batch.items()}
 

@@ -8,18 +8,18 @@ from torch import multiprocessing
 
 from tests.helpers.comparing import assert_close
 from tests.helpers.data_parallel import PROCESSES, model_and_batch, step, worker
-from tests.helpers.tiny import NAMES
+from tests.helpers.tiny import DISTINCT
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Where the processes left every architecture's tensors after the step."""
     folder = tmp_path_factory.mktemp("data_parallel")
-    multiprocessing.spawn(worker, (str(folder), NAMES), nprocs=PROCESSES)
+    multiprocessing.spawn(worker, (str(folder), DISTINCT), nprocs=PROCESSES)
     return folder
 
 
-@pytest.mark.parametrize("architecture", NAMES)
+@pytest.mark.parametrize("architecture", DISTINCT)
 def test_two_processes_step_as_one(folder, architecture):
     model, batch = model_and_batch(architecture)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

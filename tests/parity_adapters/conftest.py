@@ -12,7 +12,8 @@ import torch
 
 from adapterzoo.archs import Architecture
 from tests.helpers.hf_models import Case
-from tests.helpers.peer_adapters import our_model, peer_model, save_hf
+from tests.helpers.method_cases import MethodCase
+from tests.helpers.peer_adapters import models, save_hf, skip_if_elsewhere
 
 
 class Pair(NamedTuple):
@@ -20,6 +21,15 @@ class Pair(NamedTuple):
 
     theirs: Any
     ours: Any
+
+
+@pytest.fixture(autouse=True)
+def skip_what_means_something_else(request: pytest.FixtureRequest) -> None:
+    """Skip what `skip_if_elsewhere` says, where a test's parameters tell it."""
+    given = getattr(getattr(request.node, "callspec", None), "params", {})
+    kind, case = given.get("architecture"), given.get("case")
+    if isinstance(kind, Architecture) and isinstance(case, MethodCase):
+        skip_if_elsewhere(kind, case.ours)
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +53,7 @@ def kept_pairs(base_dir: Callable[[Architecture], Path]) -> Callable[[Architectu
     def make(architecture: Architecture) -> Pair:
         folder = base_dir(architecture)
         with torch.random.fork_rng():
-            return Pair(peer_model(architecture, folder), our_model(architecture, folder))
+            return Pair(*models(architecture, folder))
 
     return make
 
@@ -66,12 +76,13 @@ def empty(pair: Pair) -> None:
     """Take all adapters and heads away, and what training left."""
     for model in pair:
         model.set_active_adapters(None)
-        model.active_head = None
         names = model.adapters if model is pair.ours else model.adapters_config.adapters
         for name in list(names):
             model.delete_adapter(name)
-        for name in list(model.heads):
-            model.delete_head(name)
+        if hasattr(model, "delete_head"):
+            model.active_head = None
+            for name in list(model.heads):
+                model.delete_head(name)
         model.zero_grad()
         model.freeze_model(False)
         model.eval()

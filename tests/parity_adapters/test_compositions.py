@@ -11,7 +11,8 @@ import torch
 import adapterzoo
 from adapterzoo.archs import Architecture
 from tests.helpers.answers import answer
-from tests.helpers.method_cases import CASES, each_architecture
+from tests.helpers.head_cases import each_with
+from tests.helpers.method_cases import CASES, each_distinct
 from tests.helpers.peer_adapters import (
     adapters,
     add_random,
@@ -84,7 +85,7 @@ def compare(pair: Pair, architecture: Architecture, cases: tuple[str, ...], bloc
     assert distance(hidden(ours, inputs), wanted, where) > 0.01
 
 
-@each_architecture
+@each_distinct
 @pytest.mark.parametrize("cases", STACKS, ids=names_of)
 def test_a_stack_is_what_the_peer_makes_of_it(
     pairs: Pairs, architecture: Architecture, cases: tuple[str, ...], tmp_path: Path
@@ -94,7 +95,7 @@ def test_a_stack_is_what_the_peer_makes_of_it(
     compare(pair, architecture, cases, "Stack", names, {})
 
 
-@each_architecture
+@each_distinct
 @pytest.mark.parametrize("cases", SPLITS, ids=names_of)
 def test_a_batch_split_is_what_the_peer_makes_of_it(
     pairs: Pairs, architecture: Architecture, cases: tuple[str, ...], tmp_path: Path
@@ -105,7 +106,7 @@ def test_a_batch_split_is_what_the_peer_makes_of_it(
     compare(pair, architecture, cases, "BatchSplit", names, {"batch_sizes": sizes})
 
 
-@each_architecture
+@each_with("classification")
 def test_heads_of_a_batch_split_have_their_own_rows_and_their_losses_are_added(
     pairs: Pairs, architecture: Architecture, tmp_path: Path
 ) -> None:

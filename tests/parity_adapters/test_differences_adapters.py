@@ -15,16 +15,15 @@ from torch import Tensor
 
 import adapterzoo
 from adapterzoo.archs import Architecture
-from tests.helpers.method_cases import CASES, PREFIX, each_architecture
+from tests.helpers.method_cases import CASES, PREFIX, each_distinct
 from tests.helpers.peer_adapters import (
     adapters,
     add_random,
     hand_over,
     hidden,
     inputs_of,
+    models,
     off,
-    our_model,
-    peer_model,
     real_positions,
     same,
 )
@@ -51,11 +50,11 @@ def rows_alone(model: Any, inputs: dict[str, Tensor], first: int) -> Tensor:
     return torch.cat([under(model, "a", inputs)[:first], under(model, "b", inputs)[first:]])
 
 
-@each_architecture
+@each_distinct
 def test_a_stack_of_loras_adds_their_updates_as_merging_would(
     base_dir: Callable[[Architecture], Path], architecture: Architecture, tmp_path: Path
 ) -> None:
-    pair = Pair(peer_model(architecture, base_dir(architecture)), our_model(architecture, base_dir(architecture)))
+    pair = Pair(*models(architecture, base_dir(architecture)))
     two(pair, tmp_path, "lora[alpha=3, attn_matrices=['q', 'k']]", "lora[r=2, alpha=1]")
     inputs = inputs_of(architecture)
     where = real_positions(inputs)
@@ -70,7 +69,7 @@ def test_a_stack_of_loras_adds_their_updates_as_merging_would(
     off(wanted, law, where)
 
 
-@each_architecture
+@each_distinct
 def test_a_stack_of_parallel_adapters_is_one_as_wide_as_all(
     pairs: Pairs, architecture: Architecture, tmp_path: Path
 ) -> None:
@@ -99,7 +98,7 @@ def _joined(first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Te
     }
 
 
-@each_architecture
+@each_distinct
 @pytest.mark.parametrize("case", ["bn-gate", "lora-gate", "prefix-gate"])
 def test_a_gate_does_not_look_at_padding(pairs: Pairs, architecture: Architecture, case: str, tmp_path: Path) -> None:
     pair = pairs(architecture)
@@ -123,13 +122,16 @@ def _lengths(inputs: dict[str, Tensor], name: str) -> Tensor:
     return inputs[f"{side}attention_mask"].sum(1)
 
 
+MASKED = {"deberta", "deberta-v2", "distilbert"}
+"""Where the peer masks a prefix's padding: where a mask comes to the attention as 1 at tokens and 0 at padding."""
+
 BATCH_SPLITS = {
     "prefixes of different lengths": (PREFIX, {**PREFIX, "prefix_length": 5}),
     "bottlenecks of different kinds": ("seq_bn", "double_seq_bn[mh_adapter=False]"),
 }
 
 
-@each_architecture
+@each_distinct
 @pytest.mark.parametrize("configs", BATCH_SPLITS.values(), ids=list(BATCH_SPLITS))
 def test_a_batch_split_gives_each_row_what_it_would_have_alone(
     pairs: Pairs, architecture: Architecture, configs: tuple[Any, Any], tmp_path: Path
@@ -141,10 +143,12 @@ def test_a_batch_split_gives_each_row_what_it_would_have_alone(
     where = real_positions(inputs)
     law = rows_alone(pair.theirs, inputs, 2)
     same(under(pair.ours, adapterzoo.BatchSplit("a", "b", batch_sizes=2), inputs), law, where)
-    off(under(pair.theirs, adapters().BatchSplit("a", "b", batch_sizes=2), inputs), law, where)
+    wanted = under(pair.theirs, adapters().BatchSplit("a", "b", batch_sizes=2), inputs)
+    right = isinstance(configs[0], dict) and architecture.model_type in MASKED
+    (same if right else off)(wanted, law, where)
 
 
-@each_architecture
+@each_distinct
 @pytest.mark.parametrize(
     "configs", [("lora", "lora[attn_matrices=['k']]"), ("lora", "seq_bn"), ("seq_bn[leave_out=[0]]", "seq_bn")]
 )

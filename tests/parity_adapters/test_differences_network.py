@@ -10,11 +10,12 @@ import torch
 
 from adapterzoo.archs import ARCHITECTURES, Architecture
 from tests.helpers import adapting
+from tests.helpers.head_cases import each_with
 from tests.helpers.hf_models import Case
 from tests.helpers.method_cases import CASES
 from tests.helpers.peer_adapters import (
-    adapters,
     add_random,
+    flexible_class,
     hidden,
     inputs_of,
     off,
@@ -26,21 +27,26 @@ from tests.helpers.peer_adapters import (
 )
 from tests.parity_adapters.conftest import Pair
 
-BART, BERT = ARCHITECTURES["bart"], ARCHITECTURES["bert"]
+BERT = ARCHITECTURES["bert"]
 
 
+@each_with("seq2seq_lm")
 def test_prefixes_in_a_causal_decoder_do_not_depend_on_how_attention_is_computed(
-    pairs: Callable[[Architecture], Pair], base_dir: Callable[[Architecture], Path], tmp_path: Path
+    pairs: Callable[[Architecture], Pair],
+    base_dir: Callable[[Architecture], Path],
+    architecture: Architecture,
+    tmp_path: Path,
 ) -> None:
-    eager, ours = pairs(BART)
-    sdpa = adapters().BartAdapterModel.from_pretrained(base_dir(BART), attn_implementation="sdpa").eval()
+    eager, ours = pairs(architecture)
+    kind = flexible_class(architecture)
+    sdpa = kind.from_pretrained(base_dir(architecture), attn_implementation="sdpa").eval()
     add_random(eager, "a", CASES["prefix"].theirs)
     eager.save_adapter(str(tmp_path), "a")
     for model in (sdpa, ours):
         model.load_adapter(str(tmp_path))
     for model in (eager, sdpa, ours):
         model.set_active_adapters("a")
-    inputs = inputs_of(BART, "none")
+    inputs = inputs_of(architecture, "none")
     law = hidden(eager, inputs)
     same(hidden(ours, inputs), law)
     off(hidden(sdpa, inputs), law)

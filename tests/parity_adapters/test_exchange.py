@@ -11,7 +11,7 @@ from tests.helpers.method_cases import (
     CASES,
     DECODER_LAYERS,
     MethodCase,
-    each_architecture,
+    each_adapter,
     each_encoder_decoder,
     each_method,
 )
@@ -42,8 +42,7 @@ def same_outputs(pair: Pair, architecture: Architecture, gated: bool) -> None:
     assert distance(bare, theirs, where) > 0.01
 
 
-@each_architecture
-@each_method(CASES)
+@each_adapter(CASES)
 def test_an_adapter_saved_by_the_peer_loads_here_and_gives_the_same_outputs(
     pairs: Pairs, architecture: Architecture, case: MethodCase, tmp_path: Path
 ) -> None:
@@ -54,8 +53,7 @@ def test_an_adapter_saved_by_the_peer_loads_here_and_gives_the_same_outputs(
     same_outputs(pair, architecture, case.gated)
 
 
-@each_architecture
-@each_method(CASES)
+@each_adapter(CASES)
 def test_an_adapter_saved_here_loads_there_and_gives_the_same_outputs(
     pairs: Pairs, architecture: Architecture, case: MethodCase, tmp_path: Path
 ) -> None:

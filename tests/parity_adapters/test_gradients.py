@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,41 +10,46 @@ from torch import Tensor
 
 from adapterzoo.archs import Architecture
 from adapterzoo.formats.adapterhub import tensor_names
-from tests.helpers.method_cases import CASES, MethodCase, each_architecture, each_method
-from tests.helpers.peer_adapters import CLOSE, add_random, hand_over, inputs_of, peer_parameters, real_positions
+from tests.helpers.method_cases import CASES, PRESET_CASES, MethodCase, each_adapter
+from tests.helpers.peer_adapters import CLOSE, add_random, inputs_of, peer_parameters, real_positions
 from tests.parity_adapters.conftest import Pair
 
 
-@each_architecture
-@each_method(CASES)
+@each_adapter(CASES)
 def test_every_parameter_has_the_same_gradient(
-    pairs: Callable[[Architecture], Pair], architecture: Architecture, case: MethodCase, tmp_path: Path
+    pairs: Callable[[Architecture], Pair], architecture: Architecture, case: MethodCase
 ) -> None:
     pair = pairs(architecture)
     add_random(pair.theirs, "a", case.theirs)
-    hand_over(pair.theirs, pair.ours, "a", tmp_path)
+    pair.ours.add_adapter("a", case.ours)
+    weights = peer_parameters(pair.theirs, "a")
+    for name, parameter in our_parameters(pair.ours, "a").items():  # files have tests of their own, and take time
+        parameter.data.copy_(weights[name].data)
     inputs = inputs_of(architecture, "none" if case.gated else "right")
-    single = gradients(pair, architecture, inputs)
-    largest = max(float(wanted.abs().max()) for _, wanted in single.values())
-    for name, (found, wanted) in single.items():
-        assert float((found - wanted).abs().max()) <= CLOSE * largest, name
-    # With twice the digits, rounding cannot hide a small gradient that is wrong.
+    if case in PRESET_CASES.values():  # what float32 adds is rounding, whatever the config
+        single = gradients(pair, inputs)
+        largest = max(float(wanted.abs().max()) for _, wanted in single.values())
+        for name, (found, wanted) in single.items():
+            assert float((found - wanted).abs().max()) <= CLOSE * largest, name
+    # With twice the digits, rounding cannot hide a small gradient that is wrong; but the peer's DeBERTa has parts that
+    # round to float32 whatever the dtype is.
+    within = CLOSE if "relative_attention" in architecture.config.defaults else 1e-10
     for model in pair:
         model.double()
-    double = gradients(pair, architecture, inputs)
+    double = gradients(pair, inputs)
     for model in pair:
         model.float()
     for name, (found, wanted) in double.items():
-        assert float((found - wanted).abs().max()) <= 1e-10 * float(wanted.abs().max()), name
+        assert float((found - wanted).abs().max()) <= within * float(wanted.abs().max()), name
 
 
-def gradients(pair: Pair, architecture: Architecture, inputs: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+def gradients(pair: Pair, inputs: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
     """Return the gradients of our parameters and the peer's by the names in files."""
     for model in pair:
         model.train_adapter("a")
         model.zero_grad()
         loss(model, inputs).backward()
-    found, wanted = our_parameters(pair.ours, "a", architecture), peer_parameters(pair.theirs, "a")
+    found, wanted = our_parameters(pair.ours, "a"), peer_parameters(pair.theirs, "a")
     assert {id(wanted[name]) for name in found} == set(map(id, wanted.values()))
     assert not any(parameter.requires_grad for parameter in pair.ours.base.parameters())
     return {name: (_gradient(mine), _gradient(wanted[name])) for name, mine in found.items()}
@@ -64,9 +68,9 @@ def loss(model: Any, inputs: dict[str, Tensor]) -> Tensor:
     return (hidden * weights if where is None else (hidden * weights)[where]).sum()
 
 
-def our_parameters(ours: Any, name: str, architecture: Architecture) -> dict[str, Tensor]:
+def our_parameters(ours: Any, name: str) -> dict[str, Tensor]:
     """Return our adapter's parameters by the names in files."""
     adapter = ours.adapters[name]
-    names, _ = tensor_names(adapter, name, architecture, ours.base.config)
+    names, _ = tensor_names(adapter, name, ours.architecture, ours.base.config)
     parameters = dict(adapter.named_parameters())
-    return {f"{architecture.prefix}.{theirs}": parameters[mine] for theirs, mine in names.items()}
+    return {f"{ours.architecture.stem}{theirs}": parameters[mine] for theirs, mine in names.items()}

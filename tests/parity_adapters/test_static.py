@@ -8,19 +8,19 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from adapterzoo.inputs import shifted_right
+from adapterzoo.inputs import decoder_start
 from tests.helpers import adapting
 from tests.helpers.answers import answer, same_answers
 from tests.helpers.hf_models import CASES, Case, each
 from tests.helpers.peer_adapters import add_random, our_model, peer_model, peer_static, save_hf
 from tests.helpers.static_cases import converted, each_fixed, fixed, labelled
 
-ADAPTER = "lora[r=3, alpha=5]"
+ADAPTER = "double_seq_bn[reduction_factor=4]"
 SHARED = [case for case in fixed() if case.name in converted()]
 
 
 def test_every_class_that_the_peer_makes_flexible_is_here() -> None:
-    bases = {f"{case.architecture.name}For" for case in CASES} | {"BertLMHead"}
+    bases = {case.architecture.name + part for case in CASES for part in ("For", "LMHead", "Decoder")}
     wanted = {name for name in converted() if name.startswith(tuple(bases))}
     assert wanted and wanted == {case.name for case in SHARED}
 
@@ -68,7 +68,7 @@ def test_an_adapter_of_our_fixed_class_brings_its_head_to_the_peers_flexible_one
     inputs = labelled(case, source.config)
     if case.head_type == "seq2seq_lm":  # else the peer makes the decoder's input of the encoder's, not of the labels
         config = source.config
-        shifted = shifted_right(inputs["labels"], config.decoder_start_token_id, config.pad_token_id)
+        shifted = decoder_start(config, case.architecture.starts_with_last, inputs["labels"])
         inputs = {**inputs, "decoder_input_ids": shifted}
     known = "problem_type" not in changes  # which the peer forgets
     asked = inputs if known else {name: value for name, value in inputs.items() if name != "labels"}

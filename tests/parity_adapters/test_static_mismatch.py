@@ -11,7 +11,9 @@ from tests.helpers.hf_models import Case, each
 from tests.helpers.peer_adapters import add_random, our_model, peer_static, save_hf
 from tests.helpers.static_cases import fixed
 
-ADAPTER = "lora[r=3]"
+ADAPTER = "seq_bn[reduction_factor=4]"
+ONE_EACH = list({case.head_type: case for case in reversed(fixed())}.values())
+"""One class for each type of head: what is compared are names and settings, whatever the network."""
 
 
 def other_of(case: Case) -> Case:
@@ -20,7 +22,7 @@ def other_of(case: Case) -> Case:
     return others[others.index(case) - 1]
 
 
-@each(fixed())
+@each([case for case in ONE_EACH if other_of(case) is not case])
 @pytest.mark.parametrize("source", ["ours", "theirs"])
 def test_a_head_of_another_class_is_left_and_a_warning_names_both(
     case: Case, source: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -40,14 +42,14 @@ def test_a_head_of_another_class_is_left_and_a_warning_names_both(
     with caplog.at_level("WARNING", "adapterzoo"):
         model.load_adapter(tmp_path / "adapter")
     said = [record.getMessage() for record in caplog.records if record.name == "adapterzoo"]
-    assert len(said) == 1 and other.name in said[0] and case.name in said[0]
+    assert len([message for message in said if other.name in message and case.name in message]) == 1
     assert "test" in model.adapters
     assert adapting.same_bits(adapting.tensors_of(model.head), before)
     with pytest.raises(ValueError, match=other.name):
         model.load_head(tmp_path / "adapter")
 
 
-@each(fixed())
+@each(ONE_EACH)
 def test_a_head_of_the_same_class_is_taken(case: Case, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert case.static is not None
     saving = our_model(case.architecture, save_hf(case, tmp_path / "other"), case.static.suffix)
@@ -57,7 +59,8 @@ def test_a_head_of_the_same_class_is_taken(case: Case, tmp_path: Path, caplog: p
     assert not adapting.same_bits(adapting.tensors_of(model.head), adapting.tensors_of(saving.head))
     with caplog.at_level("WARNING", "adapterzoo"):
         model.load_adapter(tmp_path / "adapter")
-    assert not [record for record in caplog.records if record.name == "adapterzoo"]
+    said = [record.getMessage() for record in caplog.records if record.name == "adapterzoo"]
+    assert not [message for message in said if case.name in message]
     own = set(adapting.tensors_of(model.head)) - model.head.tied
     found, wanted = adapting.tensors_of(model.head), adapting.tensors_of(saving.head)
     assert adapting.same_bits({n: found[n] for n in sorted(own)}, {n: wanted[n] for n in sorted(own)})

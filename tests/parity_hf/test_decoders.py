@@ -14,10 +14,10 @@ from tests.helpers.hf_compare import close, same_gradients, same_output
 from tests.helpers.hf_models import CASES, Case, each, kept_pair, pair
 
 EVERYTHING = {"output_hidden_states": True, "output_attentions": True}
-ALONE = [case for case in CASES if case.alone]
+ALONE = [case for case in CASES if case.decodes]
 BY_TOKEN = [case for case in ALONE if case.head_type in ("tagging", "question_answering", "masked_lm", "causal_lm")]
 # A lone stack, or a decoder cut loose from its encoder, that may be told what to look at.
-LOOKING = [case for case in CASES if case.head_type == "causal_lm" or (case.alone and case.static is None)]
+LOOKING = [case for case in CASES if case.head_type == "causal_lm" or (case.decodes and case.static is None)]
 
 
 def decoder(case: Case, **more: Any) -> dict[str, Any]:
@@ -106,4 +106,5 @@ def score(output: Any, mask: Tensor) -> Tensor:
     if "loss" in output:
         return output["loss"]
     hidden: Tensor = output["last_hidden_state"][mask.bool()]
-    return (hidden * torch.linspace(-1, 1, hidden.size(1))).sum() + output["pooler_output"].square().sum()
+    pooled = output["pooler_output"].square().sum() if "pooler_output" in output else 0
+    return (hidden * torch.linspace(-1, 1, hidden.size(1))).sum() + pooled

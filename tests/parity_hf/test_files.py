@@ -12,7 +12,7 @@ import torch
 
 from adapterzoo.formats.hf import foreign_names
 from adapterzoo.pretrained import CheckpointError
-from tests.helpers.hf_compare import matched, same_weights
+from tests.helpers.hf_compare import joined, matched, same_weights
 from tests.helpers.hf_files import renamed, tensors_of, write
 from tests.helpers.hf_models import CASES, Case, cases, each, pair, peer
 
@@ -98,6 +98,7 @@ def test_what_nobody_needs_is_no_surprise(case: Case, tmp_path: Path) -> None:
 def test_weights_have_the_dtype_that_is_asked_for(case: Case, stored: torch.dtype, asked: Any, tmp_path: Path) -> None:
     peer(case).to(stored).save_pretrained(tmp_path)
     theirs = case.theirs.from_pretrained(tmp_path, dtype=asked or torch.float32)
+    theirs.to(theirs.dtype)  # DeBERTa's biases are of float32 there, whatever is asked for
     ours = loaded(case, tmp_path, dtype=asked)
     same_weights(case, ours, theirs)
     assert {parameter.dtype for parameter in ours.parameters()} == {theirs.dtype}
@@ -166,6 +167,8 @@ def test_a_checkpoint_fits_another_head_where_it_does_in_transformers(case: Case
     _, ours = pair(case, tmp_path)
     others = [other for other in WHOLE if other.architecture is case.architecture and other is not case]
     for other in others:
+        if other.head_type == "question_answering" and ours.config.num_labels != 2:
+            continue  # some of theirs insist on two labels, others make as many outputs as there are labels
         try:
             theirs, info = other.theirs.from_pretrained(tmp_path, output_loading_info=True)
         except RuntimeError:  # a tensor of another shape
@@ -179,10 +182,10 @@ def test_a_checkpoint_fits_another_head_where_it_does_in_transformers(case: Case
         lost = {id(there[name]) for name in set(info["missing_keys"]) - ZERO}
         for name, parameter, parts in matched(other, another, theirs):
             assert (name in report.missing_keys) is (id(parts[0]) in lost), name
-            assert name in report.missing_keys or torch.equal(parameter, torch.cat(parts)), name
+            assert name in report.missing_keys or torch.equal(parameter, joined(other, another, name, parts)), name
 
 
-@each([case for case in cases(None) if case.alone])
+@each([case for case in cases(None) if case.numbers.pooler])
 def test_the_pooler_may_be_left_out(case: Case, tmp_path: Path) -> None:
     _, ours = pair(case, tmp_path)
     without, report = case.ours.from_pretrained(tmp_path, add_pooling_layer=False, output_loading_info=True)

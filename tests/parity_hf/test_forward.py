@@ -10,7 +10,7 @@ import torch
 
 from tests.helpers.hf_batches import inputs_for, labels_for
 from tests.helpers.hf_compare import same_gradients, same_output, same_tuple
-from tests.helpers.hf_models import CASES, Case, each, kept_pair, pair
+from tests.helpers.hf_models import CASES, Case, each, each_padded, kept_pair, pair
 
 EVERYTHING = {"output_hidden_states": True, "output_attentions": True}
 
@@ -29,8 +29,7 @@ def masks(case: Case, call: dict[str, Any]) -> dict[str, Any]:
     return {"mask": None if case.head_type == "seq2seq_lm" else mask, "encoder_mask": mask}
 
 
-@each(CASES)
-@pytest.mark.parametrize("padding", ["right", "left", "none"])
+@each_padded(CASES)
 def test_outputs_and_loss_are_transformers(case: Case, padding: str) -> None:
     theirs, ours = kept_pair(case)
     call = call_for(case, theirs.config, padding)

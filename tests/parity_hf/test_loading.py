@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from adapterzoo.formats.hf import foreign_names
+from adapterzoo.formats.hf import block_order, foreign_names
 from tests.helpers.hf_models import CASES, Case, each, peer
 
 MAPS = Path("/proc/self/maps")
@@ -51,14 +51,15 @@ def storage(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-def is_joined(case: Case, name: str) -> bool:
-    """Whether a tensor of ours is several of a checkpoint's."""
-    return len(foreign_names(case.architecture, case.static, name)) > 1
+def is_joined(case: Case, model: Any, name: str) -> bool:
+    """Whether a tensor of ours is several of a checkpoint's, or several parts of one."""
+    order = block_order(case.architecture, case.static, model.base.config, name)
+    return bool(order) or len(foreign_names(case.architecture, case.static, name)) > 1
 
 
 def parameters_of(case: Case, model: Any, joined: bool) -> dict[str, Tensor]:
     """A model's parameters that are several of a checkpoint's, or those that are one."""
-    return {name: tensor for name, tensor in model.named_parameters() if is_joined(case, name) is joined}
+    return {name: tensor for name, tensor in model.named_parameters() if is_joined(case, model, name) is joined}
 
 
 @each(CASES)

@@ -36,8 +36,15 @@ def labels_of(kind: str, labels: int) -> Tensor:
     return torch.randn(ROWS) if labels == 1 else torch.randn(ROWS, labels)
 
 
-@each(cases("classification"))
-@pytest.mark.parametrize(("problem", "labels", "kind"), PROBLEMS)
+# Transformers' DeBERTa reads such labels in ways of its own: test_deberta.py
+OWN_WAYS = [(None, 1, NUMBERS), (None, 3, YES_OR_NO)]
+
+
+@pytest.mark.parametrize(
+    ("case", "problem", "labels", "kind"),
+    [(case, *one) for case in cases("classification") for one in PROBLEMS if not (case.distant and one in OWN_WAYS)],
+    ids=lambda value: getattr(value, "name", value),
+)
 def test_every_kind_of_problem_has_transformers_loss(
     case: Case, problem: str | None, labels: int, kind: str, tmp_path: Path
 ) -> None:
@@ -130,6 +137,8 @@ def test_labels_of_padding_do_not_count(case: Case, padding: str, padding_free: 
     if padding == "left" and ours.head.config.get("shift_labels"):
         counted = mask & mask.roll(1, 1)  # nor is a row's first token predicted from padding
     with torch.no_grad():
+        logits = next(value for value in theirs(**call).values() if value.dim() == 3)
+        labels = torch.where(counted, labels, logits.argmin(-1))  # what would make a difference
         expected = theirs(**call, labels=labels.masked_fill(~counted, -100)).loss
         close(ours(**call, labels=labels).loss, expected)
-        assert (theirs(**call, labels=labels).loss - expected).abs() > 1e-3, "the difference is gone"
+        assert (theirs(**call, labels=labels).loss - expected).abs() > 3e-5, "the difference is gone"

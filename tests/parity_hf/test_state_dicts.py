@@ -15,7 +15,7 @@ from tests.helpers.hf_models import CASES, Case, cases, each, pair
 
 PLAIN: dict[str, Any] = {}
 LOOKING_BACK = {"is_decoder": True, "add_cross_attention": True}
-VARIANTS = [(case, PLAIN) for case in CASES] + [(case, LOOKING_BACK) for case in CASES if case.alone]
+VARIANTS = [(case, PLAIN) for case in CASES] + [(case, LOOKING_BACK) for case in CASES if case.decodes]
 WORDS = cases("masked_lm", "causal_lm", "seq2seq_lm", "pretraining")
 
 

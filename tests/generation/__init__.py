@@ -1,0 +1,1 @@
+"""Generation: what options do to scores, the loops, and parity with transformers."""

@@ -1,0 +1,1 @@
+"""Heads: what each answers, what they share, and how they change class."""
