@@ -44,6 +44,20 @@ for static in kind.classes:
     there = getattr(transformers, name).from_pretrained("back").state_dict()
     assert all(torch.equal(tensor, there[key]) for key, tensor in theirs.state_dict().items()), name
     print(name)
+    if static is None:
+        with torch.no_grad():
+            found, wanted = (model(**call, output_hidden_states=True).hidden_states for model in (ours, theirs))
+        for one, other in zip(found, wanted, strict=True):
+            torch.testing.assert_close(one[real], other[real], rtol=1e-5, atol=1e-5)
+parts = [transformers.RobertaPreLayerNormConfig(**sizes) for _ in range(2)]
+pair = transformers.EncoderDecoderConfig.from_encoder_decoder_configs(*parts)
+pair.update({"tie_encoder_decoder": True, "pad_token_id": 1, "decoder_start_token_id": 3})
+theirs = transformers.EncoderDecoderModel(pair).eval()
+theirs.save_pretrained("pair")
+ours = adapterzoo.EncoderDecoderModel.from_pretrained("pair")
+with torch.no_grad():
+    found, wanted = (model(**call, decoder_input_ids=ids).logits for model in (ours, theirs))
+torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 model = adapterzoo.AutoAdapterModel.from_pretrained(kind.class_name())
 bare = model(**call).last_hidden_state
 for preset in PRESETS:

@@ -55,6 +55,7 @@ class StackConfig:
         causal: whether a position sees only itself and those before it.
         cross: whether each layer has a cross-attention block.
         pre_norm: whether each block's LayerNorm comes before it, and one more after the last layer.
+        last_state_normed: whether the LayerNorm after the last layer is in the last of `hidden_states`, too.
         layerdrop: chance with which a whole layer is left out in training.
         positions: rows of the position embedding, `position_offset` included; 0 where there is none.
         position_offset: added to every position number (BART: 2).
@@ -82,6 +83,7 @@ class StackConfig:
     causal: bool = False
     cross: bool = False
     pre_norm: bool = False
+    last_state_normed: bool = True
     layerdrop: float = 0.0
     positions: int = 512
     position_offset: int = 0

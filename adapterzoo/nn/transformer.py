@@ -96,7 +96,9 @@ class Transformer(nn.Module):
 
     def _tie(self) -> None:
         """Let the decoder have the encoder's embeddings and layers, but for its cross-attention."""
-        self.embed["decoder"] = self.embed["encoder"]
+        for parts in (self.embed, self.last_norm, self.relative, self.convolution):
+            if "encoder" in parts:
+                parts["decoder"] = parts["encoder"]
         for name, module in self.get_submodule("encoder").named_modules():
             if name.count(".") == 1:  # "0.attn": a layer's block or LayerNorm
                 self.get_submodule("decoder").set_submodule(name, module)
@@ -144,7 +146,8 @@ class Transformer(nn.Module):
                 crosses.append(out.cross_attention)
         if stack in self.last_norm:
             x = self.last_norm[stack](x)
-            hidden[-1] = x
+            if numbers.last_state_normed:
+                hidden[-1] = x
         return StackOutput(
             x,
             layout,

@@ -18,7 +18,8 @@ MORE = {
     "lora_gated": "lora[use_gating=True, init_weights='bert']",
     "prefix_longer": "prefix_tuning[prefix_length=5, use_gating=True, shared_gating=False]",
     "bn_everywhere": "double_seq_bn[cross_adapter=True, use_gating=True, ln_before=True, ln_after=True]",
-    "bn_final": "seq_bn[original_ln_after=False, residual_before_ln='post_add', scaling='channel', mh_adapter=True]",
+    "bn_final": "seq_bn[original_ln_after=False, residual_before_ln='post_add', scaling='channel', mh_adapter=True, "
+    "non_linearity='gelu']",
     "bn_left_out": "par_bn[leave_out=[0, 2], reduction_factor={'1': 4, 'default': 8}]",
 }
 """What presets leave unused: every option that changes what is computed."""
