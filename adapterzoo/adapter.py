@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from torch import nn
 
 from adapterzoo.core.registry import listing
+from adapterzoo.core.run import Unit
 from adapterzoo.core.sites import Site, sites_of
 from adapterzoo.methods.base import AdapterConfig
 from adapterzoo.nn.transformer import Transformer
@@ -36,8 +40,18 @@ class Adapter(nn.Module):
         own_dtype = getattr(config, "dtype", None)
         self.to(device=like.device, dtype=getattr(torch, own_dtype) if own_dtype else like.dtype)
 
-    def unit(self, site: Site) -> nn.Module | None:
-        """The unit at `site`; None where the adapter has none."""
+    def unit(self, site: Site) -> Unit | None:
+        """The unit at `site`; None where the adapter has none.
+
+        At `unembed` it is the inverse of the one at the first stack's `embed`, where that has one.
+        """
+        if site.name == "unembed":
+            found: Iterator[Any] = (unit for slug, unit in self.units.items() if slug.endswith("-embed"))
+            return next((unit.inverse for unit in found if hasattr(unit, "inverse")), None)
+        return self.units[site.slug] if site.slug in self.units else None
+
+    def module_at(self, site: Site) -> nn.Module | None:
+        """The module that was made for `site`, if there is one."""
         return self.units[site.slug] if site.slug in self.units else None
 
     def reads_rows(self, stack: str) -> bool:

@@ -7,12 +7,12 @@ from typing import Any
 from torch import nn
 
 from adapterzoo import embedding_files, embeddings
-from adapterzoo.adapted_model import AdaptedModel
+from adapterzoo.managed_model import ManagedModel
 from adapterzoo.store import Source
 from adapterzoo.tokenizer import Tokenizer
 
 
-class EmbeddedModel(AdaptedModel):
+class EmbeddedModel(ManagedModel):
     """An adapted model whose token embedding can be changed for another.
 
     In an encoder-decoder of two vocabularies it is the decoder's.

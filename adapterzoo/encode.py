@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from adapterzoo.core.sites import Run
-from adapterzoo.heads.features import Features
+from adapterzoo.core.run import Run
+from adapterzoo.heads.features import Features, Unembed
 from adapterzoo.host import Host
 from adapterzoo.inputs import Inputs, check_mask, decoder_start, last_eos, stack_input
 from adapterzoo.nn.attention import Mask, Memory
@@ -54,10 +54,18 @@ def encode(
         stack = next(iter(stacks))
         memory = _memory(model, flat, groups) if stacks[stack].cross else None
         encoder, last = None, forward(stack, _lone_input(model, stack, flat, groups, cache), memory)
+    last, encoder = last.trimmed(), None if encoder is None else encoder.trimmed()
     same = encoder is not None and encoder.layout.length == last.layout.length
     eos = last_eos(flat.input_ids, model.config.eos_token_id) if same else None
     return Features(
-        last=last, pool=model.base.pooled, encoder=encoder, cls_at=eos, choices=choices, copies=plan.copies, cache=cache
+        last=last,
+        pool=model.base.pooled,
+        encoder=encoder,
+        cls_at=eos,
+        choices=choices,
+        copies=plan.copies,
+        cache=cache,
+        unembed=Unembed.of(run, model.base.config.last_stack, last.layout, last.hidden),
     )
 
 
@@ -80,7 +88,7 @@ def memory_of(
         given = _lone_input(model, "encoder", inputs, groups)
         plan.cut(given.layout)
         output: StackOutput = model.base("encoder", given, run)
-        hidden, mask = output.layout.grid(output.hidden), inputs.attention_mask
+        hidden, mask = output.layout.grid(output.hidden), output.layout.mask
     seen = Inputs(encoder_hidden_states=hidden, encoder_attention_mask=mask).repeated(rows).flat()
     memory = _memory(model, seen, groups)
     if memory is None or not model.base.config.last.cross:
@@ -118,7 +126,7 @@ def decode(
     given.layout.choices = inputs.choices
     plan.cut(given.layout)
     output: StackOutput = model.base(stack, given, run, memory, cache=cache)
-    return output
+    return output.trimmed()
 
 
 def _lone_input(

@@ -11,7 +11,7 @@ from adapterzoo.archs.config import ModelConfig
 from adapterzoo.core.config import NetworkConfig
 from adapterzoo.core.keymap import KeyMap, Row
 from adapterzoo.core.registry import Registry
-from adapterzoo.core.sites import Site
+from adapterzoo.core.sites import OUTSIDE, Site
 
 LABELLED = ("classification", "multilabel_classification", "tagging", "question_answering", "multiple_choice")
 
@@ -147,22 +147,38 @@ class Architecture:
 
     def hub_module(self, site: Site) -> str:
         """AdapterHub's name of the module at a site: where an adapter's unit hangs in its files."""
-        place = self.places.get(f"{site.stack}.{site.name}") or self.places.get(site.name)
+        place = self.places.get(f"{site.stack}.{site.name}", self.places.get(site.name))
         if place is not None:
             return place.replace("{stack}", site.stack).replace("{i}", str(site.depth))
-        block, part = site.name.split(".")
-        ours = (
-            f"{site.path}.weight"
-            if block == "mlp" or part == "out"
-            else f"{site.stack}.{site.depth}.{block}.qkv.weight"
-        )
-        theirs = self.keymap().to_theirs(ours)
-        assert theirs is not None
-        return theirs["qkv".index(part) if len(theirs) == 3 else 0].removesuffix(".weight")
+        if site.kind in ("stream", "tokens") and site.depth == OUTSIDE:
+            return ""
+        if site.name == "layer.out":  # the joins lie in it
+            return self.hub_module(site._replace(name="mlp.join")).rpartition(".")[0]
+        for ours in _tensors_at(site):
+            theirs = self.keymap().to_theirs(ours)
+            if theirs is not None:
+                part = site.name.rpartition(".")[2]
+                return theirs["qkv".index(part) if len(theirs) == 3 else 0].removesuffix(".weight")
+        raise ValueError(f"{self.name}'s tables name no tensor at {site.path}")
 
     def hub_group(self, group: str) -> str:
-        """AdapterHub's name of what an adapter's layers share, `{shared}` for what its method's names begin with."""
-        return self.groups.get(group, f"{{shared}}.{group}")
+        """AdapterHub's name of what an adapter's layers share, `{shared}` for what its method's names begin with.
+
+        The group "shared" has no name of its own there.
+        """
+        return self.groups.get(group, "{shared}" if group == "shared" else f"{{shared}}.{group}")
+
+
+def _tensors_at(site: Site) -> tuple[str, ...]:
+    """Our name of the weight at a site; several where it depends on the network which there is."""
+    block, _, part = site.name.partition(".")
+    layer = f"{site.stack}.{site.depth}.{block}"
+    if site.kind == "lookup":
+        return f"embed.{site.stack}.token.weight", "token.weight"
+    if site.kind == "norm":
+        outside = {"embed": f"embed.{site.stack}.norm.weight", "last": f"last_norm.{site.stack}.weight"}
+        return (outside[block],) if block in outside else (f"{layer}_norm.weight", f"{layer}_prenorm.weight")
+    return (f"{site.path}.weight",) if block == "mlp" or part == "out" else (f"{layer}.qkv.weight",)
 
 
 @cache

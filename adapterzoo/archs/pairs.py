@@ -78,6 +78,7 @@ def paired(first: Architecture, last: Architecture, tied: bool) -> dict[str, Any
         "rows": (*_rows(first, last, stem, tied), Row("enc_to_dec_proj.{p}", "bridge.{p}")),
         "places": {
             **{f"encoder.{site}": f"encoder.{place}" for site, place in first.places.items()},
+            **dict.fromkeys(("encoder.embed", "encoder.input"), "encoder"),
             **{f"decoder.{site}": stem + place for site, place in last.places.items()},
         },
         "groups": {

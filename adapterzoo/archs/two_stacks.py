@@ -150,4 +150,5 @@ BART_PLACES = {
     "mlp.join": "{stack}.layers.{i}.output_adapters",
     "attn.kv": "{stack}.layers.{i}.self_attn",
     "cross.kv": "{stack}.layers.{i}.encoder_attn",
+    "embed": "{stack}",
 }

@@ -1,109 +1,29 @@
-"""Compositions: hashable values that say which adapters act, in which order, on which rows."""
+"""Compositions: which adapters act, in which order, on which rows and tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Union
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from adapterzoo.core.registry import Registry, UnknownName
+from adapterzoo.core.block import BLOCKS, AdapterCompositionBlock, Child, Setup, names_in
 
-Child = Union[str, "AdapterCompositionBlock"]
-Setup = Union[None, str, Sequence[Any], "AdapterCompositionBlock"]
-
-BLOCKS: Registry[type[AdapterCompositionBlock]] = Registry("composition block")
-
-
-class AdapterCompositionBlock:
-    """A node of a composition: children, which are adapters' names or further blocks. Immutable and hashable."""
-
-    __slots__ = ("children",)
-    children: tuple[Child, ...]
-
-    def __init__(self, *children: Child) -> None:
-        for child in children:
-            if not isinstance(child, (str, AdapterCompositionBlock)):
-                raise TypeError(f"a composition holds adapters' names and blocks, not {child!r}")
-        object.__setattr__(self, "children", tuple(children))
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError("compositions are values: make a new one instead of changing this one")
-
-    def __reduce__(self) -> tuple[Any, ...]:  # how copies and pickles are made, which would set attributes
-        return _made, (type(self), self.children, self.options())
-
-    def options(self) -> dict[str, Any]:
-        """What distinguishes two blocks of one kind with the same children."""
-        return {}
-
-    def _key(self) -> tuple[Any, ...]:
-        return (type(self), self.children, tuple((k, tuple(v)) for k, v in self.options().items()))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, AdapterCompositionBlock) and self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    def __getitem__(self, index: int) -> Child:
-        return self.children[index]
-
-    def __len__(self) -> int:
-        return len(self.children)
-
-    def __iter__(self) -> Iterator[Child]:
-        return iter(self.children)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}[{', '.join(map(str, self.children))}]"
-
-    def first(self) -> str:
-        """The first adapter's name, however deep."""
-        child = self.children[0]
-        return child if isinstance(child, str) else child.first()
-
-    def last(self) -> str:
-        """The last adapter's name, however deep."""
-        child = self.children[-1]
-        return child if isinstance(child, str) else child.last()
-
-    def flatten(self) -> set[str]:
-        """All adapters' names in it."""
-        return set(names_in(self))
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain data, in the layout of AdapterHub's `adapter_setup.json`."""
-        children = [c.to_dict() if isinstance(c, AdapterCompositionBlock) else _single(c) for c in self.children]
-        options = {k: list(v) for k, v in self.options().items()}
-        return {"type": type(self).__name__, "children": children, **({"kwargs": options} if options else {})}
-
-    @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> AdapterCompositionBlock:
-        """The inverse of `to_dict`.
-
-        Raises:
-            ValueError: it is none of its results.
-        """
-        try:
-            block = BLOCKS[data["type"]]
-            return block(*map(_child_from_dict, data["children"]), **data.get("kwargs", {}))
-        except UnknownName:
-            raise
-        except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise ValueError(f"{data!r} describes no composition") from error
-
-
-def _made(
-    kind: type[AdapterCompositionBlock], children: tuple[Child, ...], options: dict[str, Any]
-) -> AdapterCompositionBlock:
-    return kind(*children, **options)
-
-
-def _single(name: str) -> dict[str, Any]:
-    return {"type": "single", "children": [name]}
-
-
-def _child_from_dict(data: Mapping[str, Any]) -> Child:
-    return data["children"][0] if data["type"] == "single" else AdapterCompositionBlock.from_dict(data)
+__all__ = [
+    "AdapterCompositionBlock",
+    "Average",
+    "BatchSplit",
+    "Child",
+    "Fuse",
+    "MultiTask",
+    "Parallel",
+    "RowGroups",
+    "Setup",
+    "Split",
+    "Stack",
+    "check_composition",
+    "copies",
+    "names_in",
+    "parse_composition",
+]
 
 
 @BLOCKS.register("Stack")
@@ -131,14 +51,7 @@ class BatchSplit(AdapterCompositionBlock):
 
     def __init__(self, *children: Child, batch_sizes: int | Sequence[int]) -> None:
         super().__init__(*children)
-        if not isinstance(batch_sizes, (int, Sequence)) or isinstance(batch_sizes, str):
-            raise TypeError(f"batch_sizes is a whole number or a list of them, not {batch_sizes!r}")
-        sizes = (batch_sizes,) * len(children) if isinstance(batch_sizes, int) else tuple(batch_sizes)
-        if len(sizes) != len(children):
-            raise ValueError(f"BatchSplit has {len(children)} children but {len(sizes)} batch_sizes: {list(sizes)}")
-        if any(not isinstance(size, int) or size < 0 for size in sizes):
-            raise ValueError(f"batch_sizes must be whole numbers, 0 or more, not {list(sizes)}")
-        object.__setattr__(self, "batch_sizes", sizes)
+        object.__setattr__(self, "batch_sizes", _sizes(self, "batch_sizes", batch_sizes))
 
     def options(self) -> dict[str, Any]:
         """The sizes."""
@@ -152,19 +65,104 @@ class Parallel(AdapterCompositionBlock):
     __slots__ = ()
 
 
-class RowGroups(AdapterCompositionBlock):
-    """As BatchSplit, with sizes that each batch brings: what `adapter_names=[…]` becomes. Not for users to write."""
+@BLOCKS.register("Split")
+class Split(AdapterCompositionBlock):
+    """Each child for its own run of each row's positions, in order.
+
+    Args:
+        children: names or blocks.
+        splits: positions of each child, or one number for all. They must add up to the length of the batch's rows,
+            padding included.
+
+    Raises:
+        TypeError: the sizes are no number and no list.
+        ValueError: not as many sizes as children, or a negative one.
+    """
+
+    __slots__ = ("splits",)
+    splits: tuple[int, ...]
+
+    def __init__(self, *children: Child, splits: int | Sequence[int]) -> None:
+        super().__init__(*children)
+        object.__setattr__(self, "splits", _sizes(self, "splits", splits))
+
+    def options(self) -> dict[str, Any]:
+        """The sizes."""
+        return {"splits": self.splits}
+
+
+@BLOCKS.register("Fuse")
+class Fuse(AdapterCompositionBlock):
+    """AdapterFusion (Pfeiffer et al. 2021, arXiv:2005.00247): a learned attention weighs the children's outputs.
+
+    The attention is what `add_adapter_fusion` made.
+
+    Args:
+        children: names or blocks.
+        name: the fusion's name; if None, the children's (of a block the last adapter's), joined by commas.
+    """
+
+    __slots__ = ("name",)
+    name: str
+
+    def __init__(self, *children: Child, name: str | None = None) -> None:
+        super().__init__(*children)
+        object.__setattr__(self, "name", self._usual_name() if name is None else name)
+
+    def _usual_name(self) -> str:
+        return ",".join(child if isinstance(child, str) else child.last() for child in self.children)
+
+    def options(self) -> dict[str, Any]:
+        """The name, where it is not the usual one."""
+        return {} if self.name == self._usual_name() else {"name": self.name}
+
+
+@BLOCKS.register("Average")
+class Average(AdapterCompositionBlock):
+    """The weighted mean of the children's outputs, Σ wᵢ·oᵢ, at every place over those that act there.
+
+    Args:
+        children: names or blocks.
+        weights: a weight for each; equal ones if None.
+        normalize_weights: whether to divide the weights by their sum.
+
+    Raises:
+        ValueError: not as many weights as children, or their sum is 0 and cannot be divided by.
+    """
+
+    __slots__ = ("weights",)
+    weights: tuple[float, ...]
+
+    def __init__(
+        self, *children: Child, weights: Sequence[float] | None = None, normalize_weights: bool = True
+    ) -> None:
+        super().__init__(*children)
+        given = (1.0,) * len(children) if weights is None else tuple(float(weight) for weight in weights)
+        if len(given) != len(children):
+            raise ValueError(f"Average has {len(children)} children but {len(given)} weights: {list(given)}")
+        total = sum(given)
+        if (normalize_weights or weights is None) and given:
+            if total == 0:
+                raise ValueError(f"the weights {list(given)} add up to 0: they cannot be normalised")
+            given = given if total == 1.0 else tuple(weight / total for weight in given)
+        object.__setattr__(self, "weights", given)
+
+    def options(self) -> dict[str, Any]:
+        """The weights, normalised already if that was asked for."""
+        return {"weights": self.weights, "normalize_weights": False}
+
+
+@BLOCKS.register("MultiTask")
+class MultiTask(AdapterCompositionBlock):
+    """Each child for the rows of its task, in any order: `model(…, task_ids=[…])` says each row's task."""
 
     __slots__ = ()
 
 
-def names_in(setup: Child) -> Iterator[str]:
-    """The adapters' names in a setup, in order, repetitions included."""
-    if isinstance(setup, str):
-        yield setup
-    else:
-        for child in setup.children:
-            yield from names_in(child)
+class RowGroups(AdapterCompositionBlock):
+    """As BatchSplit, with sizes that each batch brings: what `adapter_names=[…]` becomes. Not for users to write."""
+
+    __slots__ = ()
 
 
 def copies(setup: Child) -> int:
@@ -191,6 +189,50 @@ def copies(setup: Child) -> int:
             "put it outside: Parallel(BatchSplit(…), …)"
         )
     return 1
+
+
+def check_composition(setup: Child) -> None:
+    """Check that a setup has a meaning, whatever adapters it names.
+
+    Raises:
+        ValueError: it has none; the message says why.
+    """
+    copies(setup)
+    tasks = {len(block) for block in _blocks(setup) if isinstance(block, MultiTask)}
+    if len(tasks) > 1:
+        counts = " and ".join(map(str, sorted(tasks)))
+        raise ValueError(f"{setup!r} has MultiTask blocks of {counts} children, but a row has one task")
+    for block in _blocks(setup):
+        if isinstance(block, (Average, Fuse, Split, MultiTask)) and not block.children:
+            raise ValueError(f"{type(block).__name__} needs at least one child")
+        if isinstance(block, (BatchSplit, Parallel, MultiTask)):
+            inner = next((b for child in block for b in _blocks(child) if isinstance(b, MultiTask)), None)
+            if inner is not None:
+                raise ValueError(
+                    f"{inner!r} is for all rows of the batch, whichever task they have, so it cannot lie in {block!r}, "
+                    "which has rows of its own for each child"
+                )
+
+
+def _blocks(setup: Child) -> Iterator[AdapterCompositionBlock]:
+    """All blocks in a setup, the outer ones first."""
+    if isinstance(setup, AdapterCompositionBlock):
+        yield setup
+        for child in setup.children:
+            yield from _blocks(child)
+
+
+def _sizes(block: AdapterCompositionBlock, what: str, given: int | Sequence[int]) -> tuple[int, ...]:
+    """A size for each child."""
+    kind, count = type(block).__name__, len(block.children)
+    if not isinstance(given, (int, Sequence)) or isinstance(given, str):
+        raise TypeError(f"{what} is a whole number or a list of them, not {given!r}")
+    sizes = (given,) * count if isinstance(given, int) else tuple(given)
+    if len(sizes) != count:
+        raise ValueError(f"{kind} has {count} children but {len(sizes)} {what}: {list(sizes)}")
+    if any(not isinstance(size, int) or size < 0 for size in sizes):
+        raise ValueError(f"{what} must be whole numbers, 0 or more, not {list(sizes)}")
+    return sizes
 
 
 def parse_composition(setup: Setup) -> AdapterCompositionBlock | None:

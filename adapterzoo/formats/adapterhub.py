@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -47,23 +48,30 @@ def tensor_names(
     Returns:
         Our names by theirs, and our names by the names under which they may come a second time.
     """
-    config, table = adapter.config, KeyMap(adapter.config.hub_keys())
-    aliases = [(alias, row.ours) for row in table.rows for alias in row.aliases]
     main: dict[str, str] = {}
     second: dict[str, str] = {}
     for site in sites_of(network):
-        unit = adapter.unit(site)
+        unit = adapter.module_at(site)
         if unit is None:
             continue
-        stem = f"{architecture.hub_module(site)}.{config.hub_infix}.{name}"
+        config = adapter.config.at(site)
+        stem = f"{architecture.hub_module(site)}.{config.hub_unit(site)}.{name}".removeprefix(".")
+        table = _table(config)
         main |= _names(unit, stem, f"units.{site.slug}", table)
         for p in ("weight", "bias"):
-            for alias, ours in aliases:
-                second[f"{stem}.{alias}".replace("{p}", p)] = f"units.{site.slug}.{ours}".replace("{p}", p)
+            for row in table.rows:
+                for alias in row.aliases:
+                    second[f"{stem}.{alias}".replace("{p}", p)] = f"units.{site.slug}.{row.ours}".replace("{p}", p)
     for group, module in adapter.shared.items():
+        config = adapter.config.of_group(group)
         stem = architecture.hub_group(group).replace("{shared}", f"{config.hub_shared}.{name}")
-        main |= _names(module, stem, f"shared.{group}", table)
+        main |= _names(module, stem, f"shared.{group}", _table(config))
     return main, second
+
+
+@lru_cache(maxsize=256)
+def _table(config: AdapterConfig) -> KeyMap:
+    return KeyMap(config.hub_keys())
 
 
 def _names(module: nn.Module, theirs: str, ours: str, table: KeyMap) -> dict[str, str]:

@@ -13,10 +13,12 @@ from torch.nn import functional as F
 
 from adapterzoo.core.compose import names_in
 from adapterzoo.encode import decode, memory_of
+from adapterzoo.heads.features import Unembed
 from adapterzoo.heads.lm import LMHead
 from adapterzoo.host import Host
 from adapterzoo.inputs import Inputs
 from adapterzoo.nn.cache import Cache
+from adapterzoo.nn.layout import Layout
 from adapterzoo.plan import Plan
 
 
@@ -100,9 +102,13 @@ class NetworkDecoder:
         output = decode(self.model, self._inputs(ids), plan, self.run, groups, self.memory, self.cache)
         layout = output.layout
         hidden = layout.at(output.hidden, torch.full((layout.rows,), layout.length - 1, device=ids.device))
-        sizes = [size * self.rows for _, size in self.route.heads]
-        parts = zip(self.route.heads, hidden.split(sizes), strict=True)
-        return torch.cat([head.body(part) for (head, _), part in parts]).float()
+        last = Layout(layout.rows, 1, None, False, groups)
+        last.choices, hidden = self.rows, hidden[:, None]
+        unembed = Unembed.of(self.run, self.model.base.config.last_stack, last, hidden)
+        logits, cuts = [], last.cuts(tuple(size for _, size in self.route.heads))
+        for (head, _), cut in zip(self.route.heads, cuts, strict=True):
+            logits.append(head.body(hidden[cut.tokens], None if unembed is None else unembed.rows(cut)))
+        return torch.cat(logits).squeeze(1).float()
 
     def _inputs(self, ids: Tensor) -> Inputs:
         """The network's inputs for these ids (R, T), which are the last ones of all that there are."""

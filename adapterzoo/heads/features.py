@@ -17,12 +17,52 @@ from adapterzoo.core.outputs import (
     ModelOutput,
     Seq2SeqModelOutput,
 )
-from adapterzoo.core.sites import Cut
+from adapterzoo.core.run import Ctx, Cut, Run, Unit
 from adapterzoo.nn.cache import Cache
 from adapterzoo.nn.layout import Layout
 from adapterzoo.nn.transformer import StackOutput
 
-Pool = Callable[[Tensor, Layout], Tensor | None]
+Pool = Callable[[Tensor], Tensor | None]
+
+
+class Unembed:
+    """What an invertible adapter takes back before words are scored: h of some of the batch's tokens to h.
+
+    Args:
+        unit: the site's unit.
+        ctx: what it looks at, of the whole batch.
+        size: the shape of the whole batch by token, without D.
+        cut: which tokens; None for all.
+    """
+
+    def __init__(self, unit: Unit, ctx: Ctx, size: torch.Size, cut: Cut | None = None) -> None:
+        self.unit, self.ctx, self.size, self.cut = unit, ctx, size, cut
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        if self.cut is None:
+            out: Tensor = self.unit(hidden, self.ctx)
+            return out
+        whole = hidden.new_zeros(*self.size, hidden.size(-1))
+        whole[self.cut.tokens] = hidden
+        part: Tensor = self.unit(whole, self.ctx)[self.cut.tokens]
+        return part
+
+    def rows(self, cut: Cut) -> Unembed:
+        """The same for some rows."""
+        return Unembed(self.unit, self.ctx, self.size, cut)
+
+    @staticmethod
+    def of(run: Run, stack: str, layout: Layout, hidden: Tensor) -> Unembed | None:
+        """What is active at the site `unembed`, if anything is.
+
+        Args:
+            run: the forward.
+            stack: the last stack.
+            layout: how its tokens lie.
+            hidden: (…, D) by token.
+        """
+        unit = run.outside(stack).get("unembed")
+        return None if unit is None else Unembed(unit, Ctx(layout, run), hidden.shape[:-1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +80,7 @@ class Features:
         choices: how many consecutive rows are choices of one question.
         copies: how many times the caller's batch lies in here, one after the other.
         cache: the last stack's keys and values, if they are kept.
+        unembed: what stands before the scoring of words, if anything does.
     """
 
     last: StackOutput
@@ -49,6 +90,7 @@ class Features:
     choices: int = 1
     copies: int = 1
     cache: Cache | None = None
+    unembed: Unembed | None = None
 
     @property
     def layout(self) -> Layout:
@@ -75,12 +117,12 @@ class Features:
             ValueError: the pooler is asked for and there is none, or a row has no classification token.
         """
         if use_pooler:
-            pooled = self.pool(self.last.hidden, self.layout)
+            pooled = self.pool(self.last.first())
             if pooled is None:
                 raise ValueError("the head reads the pooler's output, but the model has no pooler")
             return pooled
         if self.encoder is None:
-            return self.layout.first(self.last.hidden)
+            return self.last.first()
         if self.cls_at is None:
             raise ValueError(
                 "the head reads the decoder where input_ids have their last <eos>, but there are rows of input_ids "
@@ -107,7 +149,7 @@ class Features:
 
     def pooled_outputs(self) -> ModelOutput:
         """What a bare model returns: with the pooler's output, where there is a pooler."""
-        pooled = None if self.encoder is not None else self.pool(self.last.hidden, self.layout)
+        pooled = None if self.encoder is not None else self.pool(self.last.first())
         if pooled is None:
             return self.outputs
         rest = {f.name: getattr(self.outputs, f.name) for f in fields(self.outputs)}
@@ -149,7 +191,8 @@ class Features:
             ends = (0, cut.rows.start, cut.rows.stop, encoder.layout.rows)
             sizes = tuple((after - before) // self.choices for before, after in pairwise(ends))
             encoder = _rows(encoder, encoder.layout.cuts(sizes)[1])
-        return replace(self, last=_rows(self.last, cut), encoder=encoder, cls_at=at)
+        unembed = None if self.unembed is None else self.unembed.rows(cut)
+        return replace(self, last=_rows(self.last, cut), encoder=encoder, cls_at=at, unembed=unembed)
 
 
 def _rows(output: StackOutput, cut: Cut) -> StackOutput:
@@ -164,4 +207,5 @@ def _rows(output: StackOutput, cut: Cut) -> StackOutput:
         each(output.hidden_states),
         each(output.attentions),
         each(output.cross_attentions),
+        start=None if output.start is None else output.start[cut.rows],
     )

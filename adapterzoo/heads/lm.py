@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -119,11 +120,13 @@ class LMHead(PredictionHead):
         """The last layer's bias, where it has one."""
         return {} if self.decoder.bias is None else {"bias": self.decoder.bias}
 
-    def body(self, hidden: Tensor) -> Tensor:
-        """The layers: (…, D) to (…, V)."""
-        for layer in self.stack():
+    def body(self, hidden: Tensor, unembed: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """The layers, (…, D) to (…, V), with what an invertible adapter takes back before the last."""
+        *layers, last = self.stack()
+        for layer in layers:
             hidden = layer(hidden)
-        return hidden
+        out: Tensor = last(hidden if unembed is None else unembed(hidden))
+        return out
 
     def loss(self, logits: Tensor, labels: Tensor, mask: Tensor | None = None) -> Tensor:
         """Cross-entropy over labels that are not -100, of the next token with `shift_labels`.
@@ -149,7 +152,7 @@ class LMHead(PredictionHead):
         **kwargs: Any,
     ) -> Any:
         """`logits` (B, T, V), and `loss` if there are labels (B, T)."""
-        logits = outputs.per_token(self.body)
+        logits = outputs.per_token(partial(self.body, unembed=outputs.unembed))
         loss = None if labels is None else self.loss(logits, labels, outputs.layout.mask)
         return outputs.answer(self.output, Seq2SeqLMOutput, return_dict, loss=loss, logits=logits)
 
@@ -278,10 +281,11 @@ class Seq2SeqLMHead(LMHead):
         own = {} if self.final_logits_bias is None else {"final_logits_bias": self.final_logits_bias}
         return {**super().biases, **own}
 
-    def body(self, hidden: Tensor) -> Tensor:
+    def body(self, hidden: Tensor, unembed: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """The layers, the bias in the last one's product."""
         for layer in self.stack()[:-1]:
             hidden = layer(hidden)
+        hidden = hidden if unembed is None else unembed(hidden)
         if self.final_logits_bias is None:
             return self.decoder(hidden)  # type: ignore[no-any-return]
         bias = self.final_logits_bias[0].to(hidden.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -85,7 +86,11 @@ class PretrainingHead(BertStyleMaskedLMHead):
         **kwargs: Any,
     ) -> Any:
         """`prediction_logits` (B, T, V), `seq_relationship_logits` (B, 2), and `loss` if both labels are there."""
-        words, sentence, loss = outputs.per_token(self.body), self.seq_relationship(cls_output), None
+        words, sentence, loss = (
+            outputs.per_token(partial(self.body, unembed=outputs.unembed)),
+            self.seq_relationship(cls_output),
+            None,
+        )
         if labels is not None and next_sentence_label is not None:
             loss = self.loss(words, labels, outputs.layout.mask) + cross_entropy(sentence, next_sentence_label)
         return outputs.answer(

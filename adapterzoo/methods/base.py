@@ -43,6 +43,8 @@ class AdapterConfig(Mapping[str, Any]):
         hub_infix: what stands between a site's module and the adapter's name in AdapterHub's tensor names.
         hub_shared: what stands before the adapter's name in AdapterHub's names of shared tensors.
         hub_constants: fields that AdapterHub's files have for the method and that always have these values.
+        own_fields: fields that AdapterHub's library does not know. They are written only where they say something:
+            where they differ from the default of the class that the file would be read as.
         rules: what values of fields must be, beyond the type that the field is declared with.
 
     Raises:
@@ -53,6 +55,7 @@ class AdapterConfig(Mapping[str, Any]):
     hub_infix: ClassVar[str] = ""
     hub_shared: ClassVar[str] = "shared_parameters"
     hub_constants: ClassVar[Mapping[str, Any]] = {}
+    own_fields: ClassVar[tuple[str, ...]] = ()
     rules: ClassVar[Mapping[str, Rule]] = {}
 
     def covers(self, site: Site, network: NetworkConfig) -> bool:
@@ -60,11 +63,22 @@ class AdapterConfig(Mapping[str, Any]):
         raise TypeError(f"{type(self).__name__} is no method: it does not say which sites it covers")
 
     def shared(self, sites: list[Site], network: NetworkConfig) -> dict[str, nn.Module]:
-        """Modules that the units share. Each is called once in a forward, without arguments, for `ctx.once`."""
+        """Modules that the units share, by the name of their group; "shared" if there is but one.
+
+        One that has a method `once()` has it called once in a forward; its result is `ctx.once[module]`.
+        """
         return {}
 
     def unit(self, site: Site, shared: Mapping[str, nn.Module], weight_of: WeightOf) -> nn.Module:
         """The unit for one site that `covers` accepted: a module called as `value = unit(value, ctx)`.
+
+        What else it can do is found by presence:
+        `merged(weight, bias, frozen)` gives the weight (d_out, d_in) and bias that do without it, from those of now and
+        the pair that was frozen;
+        `branch(value, ctx)` gives the Branch that AdapterFusion weighs;
+        `inverse(value, ctx)` takes back, before words are scored, what it did at the site `embed`;
+        `reads_row` (True) says that a token's value depends on the row's other tokens;
+        `positions` says how many positions it adds: a prefix's or a prompt's.
 
         Args:
             site: the place.
@@ -72,6 +86,18 @@ class AdapterConfig(Mapping[str, Any]):
             weight_of: gives the frozen weight and bias behind a linear site.
         """
         raise TypeError(f"{type(self).__name__} is no method: it builds no units")
+
+    def at(self, site: Site) -> AdapterConfig:
+        """The config whose unit acts at `site`: this one, but for a union of several."""
+        return self
+
+    def of_group(self, group: str) -> AdapterConfig:
+        """The config that made a group of shared modules."""
+        return self
+
+    def hub_unit(self, site: Site) -> str:
+        """What stands between a site's module and the adapter's name in AdapterHub's tensor names."""
+        return self.hub_infix
 
     def hub_keys(self) -> list[Row]:
         """AdapterHub's and our names of a unit's and shared parameters, where they differ."""
@@ -112,13 +138,19 @@ class AdapterConfig(Mapping[str, Any]):
     def _names(cls) -> list[str]:
         return [field.name for field in fields(cls)]
 
+    @classmethod
+    def _defaults(cls) -> dict[str, Any]:
+        return {field.name: field.default for field in fields(cls)}
+
     def replace(self: Self, **changes: Any) -> Self:
         """A copy with some fields changed."""
         return type(self).from_dict({**{key: self[key] for key in self}, **changes})
 
     def to_dict(self) -> dict[str, Any]:
         """As AdapterHub's `adapter_config.json` holds it."""
-        plain = {key: list(v) if isinstance(v := self[key], tuple) else v for key in self}
+        read_as = METHODS[self.architecture or "bottleneck"]._defaults()
+        said = [key for key in self if key not in self.own_fields or self[key] != read_as.get(key)]
+        plain = {key: list(v) if isinstance(v := self[key], tuple) else v for key in said}
         architecture = {} if self.architecture is None else {"architecture": self.architecture}
         return {**architecture, **self.hub_constants, **plain}
 

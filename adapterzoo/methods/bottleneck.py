@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adapterzoo.core.sites import Ctx, Final, Site
+from adapterzoo.core.run import Ctx, Final
+from adapterzoo.core.sites import Site
 from adapterzoo.methods.base import METHODS, PRESETS, WeightOf, seeded
 from adapterzoo.methods.bottleneck_config import BnFields
 from adapterzoo.nn.activations import activation

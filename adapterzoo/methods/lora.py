@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from adapterzoo.core.config import NetworkConfig
 from adapterzoo.core.fields import CHANCE, POSITIVE, Rule, each, one_of
-from adapterzoo.core.sites import Ctx, Site
+from adapterzoo.core.run import Ctx
+from adapterzoo.core.sites import Site
 from adapterzoo.methods.base import METHODS, PRESETS, AdapterConfig, WeightOf, seeded
 
 

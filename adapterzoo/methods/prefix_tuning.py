@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from adapterzoo.core.config import NetworkConfig
 from adapterzoo.core.fields import CHANCE, POSITIVE, Rule
 from adapterzoo.core.keymap import Row
-from adapterzoo.core.sites import KV, Ctx, Site
+from adapterzoo.core.run import KV, Ctx
+from adapterzoo.core.sites import Site
 from adapterzoo.methods.base import METHODS, PRESETS, AdapterConfig, WeightOf, seeded
 from adapterzoo.nn.activations import ACTIVATION, activation
 
@@ -101,7 +102,7 @@ def group_of(site: Site, network: NetworkConfig) -> str:
 
 
 class Prefixes(nn.Module):
-    """The prefixes of one group's layers. Called once a forward: (2n, H, P, E), keys and values in turns.
+    """The prefixes of one group's layers. Made once a forward: (2n, H, P, E), keys and values in turns.
 
     Args:
         config: the numbers.
@@ -121,7 +122,7 @@ class Prefixes(nn.Module):
                 inner = config.bottleneck_size
                 self.net = nn.ModuleList([nn.Linear(width, inner), nn.Linear(inner, out)])
 
-    def forward(self) -> Tensor:
+    def once(self) -> Tensor:
         """(2n, H, P, E)."""
         if self.config.flat:
             flat = self.control_trans.unflatten(0, (self.config.prefix_length, -1))
@@ -146,7 +147,7 @@ class PrefixUnit(nn.Module):
     def __init__(self, config: PrefixTuningConfig, site: Site, prefixes: Prefixes) -> None:
         super().__init__()
         self.__dict__["prefixes"] = prefixes  # past nn.Module, which would register it again in every layer
-        self.number, self.length = prefixes.order[site.slug], config.prefix_length
+        self.number, self.positions = prefixes.order[site.slug], config.prefix_length
         self.gate = nn.Linear(site.d_in, 1 if config.shared_gating else 2) if config.use_gating else None
         if self.gate is not None:
             with seeded(config.init_weights_seed):
@@ -167,9 +168,9 @@ class PrefixUnit(nn.Module):
             keys, values = keys * gate[:, :1], values * gate[:, -1:]
         valid = kv.valid
         if valid is not None:
-            valid = F.pad(valid, (self.length, 0), value=True)
+            valid = F.pad(valid, (self.positions, 0), value=True)
         k, v = torch.cat([keys, kv.k], 2), torch.cat([values, kv.v], 2)
-        return KV(k, v, kv.prefix + self.length, valid)
+        return KV(k, v, kv.prefix + self.positions, valid)
 
 
 PRESETS.add("prefix_tuning", PrefixTuningConfig())

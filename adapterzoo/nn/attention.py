@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adapterzoo.core.config import StackConfig
-from adapterzoo.core.sites import KV, Ctx, Run, Unit
+from adapterzoo.core.run import KV, Ctx, Run, Tokens, Unit
 from adapterzoo.nn.cache import Slot
 from adapterzoo.nn.layout import Layout
 from adapterzoo.nn.relative import Distances
@@ -33,6 +33,19 @@ class Mask:
         self.causal = causal
         self._built: dict[int, Tensor] = {}
 
+    def longer(self, tokens: Tokens) -> Mask:
+        """The mask for rows with more positions: those that the caller did not give are seen by all, and see all."""
+        given, positions = self.keys, tokens.x.size(1)
+        if given is None or given.size(2) == 1:
+            return Mask(tokens.mask, self.causal)
+        own = tokens.own.int().argsort(dim=1, descending=True, stable=True)[:, : given.size(3)]
+        rows = torch.arange(own.size(0), device=own.device)[:, None, None]
+        keys = torch.ones(own.size(0), positions, positions, dtype=torch.bool, device=own.device)
+        if tokens.mask is not None:
+            keys = keys & tokens.mask[:, None]
+        keys[rows, own[:, :, None], own[:, None]] = given[:, 0]
+        return Mask(keys, self.causal)
+
     def build(self, kv: KV, queries: int) -> tuple[Tensor | None, bool]:
         """The mask for these keys: a tensor (B or 1, 1, T or 1, P + S) or None, and whether it is merely causal.
 
@@ -47,8 +60,9 @@ class Mask:
             self._built[kv.prefix] = self._tensor(kv, queries, causal)
         mask = self._built[kv.prefix]
         if kv.valid is not None:
-            seen = kv.valid[:, None, None].expand(-1, 1, mask.size(2), -1)
-            mask = torch.cat([seen, mask[..., kv.prefix :].expand(seen.size(0), -1, -1, -1)], -1)
+            rows, queries = kv.valid.size(0), max(kv.valid.size(1), mask.size(2))
+            seen = kv.valid[:, None].expand(-1, 1, queries, -1)
+            mask = torch.cat([seen, mask[..., kv.prefix :].expand(rows, -1, queries, -1)], -1)
         return mask, False
 
     def _tensor(self, kv: KV, queries: int, causal: bool) -> Tensor:
@@ -145,8 +159,28 @@ def adapt(
     unit = units.get(name)
     if unit is None:
         return y
-    out: Tensor = unit(y, Ctx(layout, batch.run.once, x=x, weight=weight))
+    out: Tensor = unit(y, Ctx(layout, batch.run, x=x, weight=weight))
     return out
+
+
+def normed(
+    name: str, norm: nn.LayerNorm | None, x: Tensor, layout: Layout, run: Run, units: Mapping[str, Unit]
+) -> Tensor:
+    """A norm site: LayerNorm(x) as what is active there leaves it; x where there is no LayerNorm.
+
+    Args:
+        name: the site's name within the layer.
+        norm: the LayerNorm.
+        x: (…, D) by token.
+        layout: how x lies.
+        run: the forward.
+        units: what is active in this layer.
+    """
+    if norm is None:
+        return x
+    y: Tensor = norm(x)
+    unit = units.get(name)
+    return y if unit is None else unit(y, Ctx(layout, run, x=x, weight=lambda: (norm.weight, norm.bias)))
 
 
 class QKV(nn.Module):
@@ -198,6 +232,16 @@ class Linear(nn.Linear):
         return self.weight, self.bias
 
 
+class SiteNames(NamedTuple):
+    """The names of an attention block's sites."""
+
+    q: str
+    k: str
+    v: str
+    kv: str
+    out: str
+
+
 class Attention(nn.Module):
     """Multi-head attention with the sites q, k, v, kv and out.
 
@@ -208,7 +252,8 @@ class Attention(nn.Module):
 
     def __init__(self, block: str, config: StackConfig) -> None:
         super().__init__()
-        self.block, self.heads, self.dropout = block, config.heads, config.attention_dropout
+        self.heads, self.dropout = config.heads, config.attention_dropout
+        self.sites = SiteNames(*(f"{block}.{part}" for part in SiteNames._fields))
         self.scale = 1 / math.sqrt(config.width // config.heads * config.score_terms)
         self.qkv, self.out = QKV(config.width, config.key_bias), Linear(config.width, config.width)
 
@@ -231,13 +276,13 @@ class Attention(nn.Module):
         """
         source = memory or Memory(x, batch.layout, batch.mask)
         q, kv = self._project(x, source, batch, units, slot, memory is not None)
-        unit = units.get(f"{self.block}.kv")
+        unit = units.get(self.sites.kv)
         if unit is not None:
-            kv = unit(kv, Ctx(batch.layout, batch.run.once, x=x))
+            kv = unit(kv, Ctx(batch.layout, batch.run, x=x))
         bias, dropout = self.bias(q, kv, batch, units), self.dropout if self.training else 0.0
         y, weights = attend(q, kv, source.mask, self.scale, bias, dropout, batch.need_weights)
         y = batch.layout.tokens(y.transpose(1, 2).flatten(2))
-        return adapt(f"{self.block}.out", self.out(y), y, self.out.view, batch.layout, batch, units), weights
+        return adapt(self.sites.out, self.out(y), y, self.out.view, batch.layout, batch, units), weights
 
     def bias(self, q: Tensor, kv: KV, batch: Batch, units: Mapping[str, Unit]) -> Tensor | None:
         """What is added to the scores of queries (B, H, T, E) and keys (B, H, P + S, E); None: nothing."""
@@ -248,12 +293,12 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, KV]:
         """Queries (B, H, T, E), and keys and values (B, H, S, E), those of earlier steps included."""
         if cross and slot is not None and slot.length:  # the memory is what it was in the first step
-            q = adapt(f"{self.block}.q", F.linear(x, *self.qkv.q()), x, self.qkv.q, batch.layout, batch, units)
+            q = adapt(self.sites.q, F.linear(x, *self.qkv.q()), x, self.qkv.q, batch.layout, batch, units)
             return self._split(batch.layout.grid(q)), KV(*slot.seen())
         q, k, v = self.qkv(x, source.hidden if cross else None)
-        q = adapt(f"{self.block}.q", q, x, self.qkv.q, batch.layout, batch, units)
-        k = adapt(f"{self.block}.k", k, source.hidden, self.qkv.k, source.layout, batch, units)
-        v = adapt(f"{self.block}.v", v, source.hidden, self.qkv.v, source.layout, batch, units)
+        q = adapt(self.sites.q, q, x, self.qkv.q, batch.layout, batch, units)
+        k = adapt(self.sites.k, k, source.hidden, self.qkv.k, source.layout, batch, units)
+        v = adapt(self.sites.v, v, source.hidden, self.qkv.v, source.layout, batch, units)
         keys, values = self._split(source.layout.grid(k)), self._split(source.layout.grid(v))
         if slot is not None:
             keys, values = slot.extend(keys, values)

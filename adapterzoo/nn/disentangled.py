@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adapterzoo.core.config import StackConfig
-from adapterzoo.core.sites import KV, Unit
+from adapterzoo.core.run import KV, Unit
 from adapterzoo.nn.attention import Attention, Batch, Linear, adapt
 
 
@@ -56,7 +56,7 @@ class DisentangledAttention(Attention):
         self, part: str, own: Linear | None, table: Tensor, rows: Tensor, batch: Batch, units: Mapping[str, Unit]
     ) -> Tensor:
         """The table's projections at `rows`, scaled: (1 or B, H, E, L)."""
-        name: str = f"{self.block}.{part}"
+        name: str = getattr(self.sites, part)
         view: Callable[[], tuple[Tensor, Tensor]] = getattr(self.qkv, part) if own is None else own.view
         if own is None and name in units:  # which may look at the table as a whole
             layout = batch.layout.beside(table.size(0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -33,13 +35,20 @@ class Embedding(nn.Module):
         self.project = nn.Linear(width, last) if width != last and not config.project_first else None
         self.dropout, self.scale = nn.Dropout(config.dropout), config.embed_scale
 
-    def forward(self, tokens: Tensor, positions: Tensor | None, segments: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        tokens: Tensor,
+        positions: Tensor | None,
+        segments: Tensor | None,
+        normed: Callable[[nn.LayerNorm, Tensor], Tensor] | None = None,
+    ) -> Tensor:
         """The first hidden states.
 
         Args:
             tokens: (…, E), token embeddings by token, scaled already.
             positions: (…), rows of the position embedding, where there is one.
             segments: (…), token types, or None for type 0 throughout.
+            normed: applies the LayerNorm, where something is active there.
 
         Returns:
             (…, D).
@@ -51,7 +60,7 @@ class Embedding(nn.Module):
             hidden = hidden + (self.segment.weight[0] if segments is None else self.segment(segments))
         if self.widen is not None:
             hidden = self.widen(hidden)
-        out: Tensor = self.dropout(self.norm(hidden))
+        out: Tensor = self.dropout(self.norm(hidden) if normed is None else normed(self.norm, hidden))
         return out if self.project is None else self.project(out)
 
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adapterzoo.core.config import StackConfig
-from adapterzoo.core.sites import Ctx, Final, Unit
+from adapterzoo.core.run import Ctx, Final, Unit
 from adapterzoo.nn.activations import activation
-from adapterzoo.nn.attention import Attention, Batch, Linear, adapt
+from adapterzoo.nn.attention import Attention, Batch, Linear, adapt, normed
 from adapterzoo.nn.cache import LayerCache
 from adapterzoo.nn.disentangled import DisentangledAttention
 
@@ -77,28 +77,39 @@ class Layer(nn.Module):
             cache: the keys and values of earlier steps, to be extended.
         """
         slot = None if cache is None else cache.attn
-        h, weights = self.attn(_normed(self.attn_prenorm, x), batch, units, slot=slot)
-        x = self._join("attn.join", h, x, self.attn_norm, batch, units)
+        h, weights = self.attn(_before("attn.norm", self.attn_prenorm, x, batch, units), batch, units, slot=slot)
+        x = self._join("attn.join", "attn.norm", h, x, self.attn_norm, batch, units)
         cross_weights = None
         if self.cross is not None and batch.memory is not None:
             slot = None if cache is None else cache.cross
-            h, cross_weights = self.cross(_normed(self.cross_prenorm, x), batch, units, batch.memory, slot)
-            x = self._join("cross.join", h, x, self.cross_norm, batch, units)
-        h = self.mlp(_normed(self.mlp_prenorm, x), batch, units)
-        return LayerOutput(self._join("mlp.join", h, x, self.mlp_norm, batch, units), weights, cross_weights)
+            z = _before("cross.norm", self.cross_prenorm, x, batch, units)
+            h, cross_weights = self.cross(z, batch, units, batch.memory, slot)
+            x = self._join("cross.join", "cross.norm", h, x, self.cross_norm, batch, units)
+        h = self.mlp(_before("mlp.norm", self.mlp_prenorm, x, batch, units), batch, units)
+        x = self._join("mlp.join", "mlp.norm", h, x, self.mlp_norm, batch, units)
+        unit = units.get("layer.out")
+        return LayerOutput(x if unit is None else unit(x, Ctx(batch.layout, batch.run)), weights, cross_weights)
 
     def _join(
-        self, name: str, h: Tensor, x: Tensor, norm: nn.LayerNorm | None, batch: Batch, units: Mapping[str, Unit]
+        self,
+        name: str,
+        after: str,
+        h: Tensor,
+        x: Tensor,
+        norm: nn.LayerNorm | None,
+        batch: Batch,
+        units: Mapping[str, Unit],
     ) -> Tensor:
         h = F.dropout(h, self.dropout, self.training)
         unit = units.get(name)
-        joined = h if unit is None else unit(h, Ctx(batch.layout, batch.run.once, residual=x, norm=norm))
+        joined = h if unit is None else unit(h, Ctx(batch.layout, batch.run, residual=x, norm=norm))
         if not isinstance(joined, Final):
-            return _normed(norm, x + joined)
+            return normed(after, norm, x + joined, batch.layout, batch.run, units)
         if joined.where is None:
             return joined.value
-        return torch.where(joined.where, joined.value, _normed(norm, x + joined.value))
+        plain = normed(after, norm, x + joined.value, batch.layout, batch.run, units)
+        return torch.where(joined.where, joined.value, plain)
 
 
-def _normed(norm: nn.LayerNorm | None, x: Tensor) -> Tensor:
-    return x if norm is None else norm(x)
+def _before(name: str, norm: nn.LayerNorm | None, x: Tensor, batch: Batch, units: Mapping[str, Unit]) -> Tensor:
+    return x if norm is None else normed(name, norm, x, batch.layout, batch.run, units)

@@ -6,10 +6,12 @@ layout and (B, T, …) in a padded one; "on the grid" is always (B, T, …); "by
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from adapterzoo.core.sites import Cut
+from adapterzoo.core.run import Cut, Spans
 
 
 class Layout:
@@ -31,6 +33,7 @@ class Layout:
         self.index = mask.flatten().nonzero().squeeze(1) if packed and mask is not None else None
         self.choices = 1
         self._cuts: dict[tuple[int, ...] | None, list[Cut]] = {}
+        self._spans: dict[tuple[int, ...], Spans] = {}
 
     @staticmethod
     def of(rows: int, length: int, mask: Tensor | None, pack: bool, groups: tuple[int, ...] = ()) -> Layout:
@@ -89,6 +92,22 @@ class Layout:
             return rows[:, None]
         return rows.index_select(0, torch.div(self.index, self.length, rounding_mode="floor"))
 
+    def place(self, device: torch.device) -> Tensor:
+        """Each token's number in its row, padding not counted: (N, 1), or (B or 1, T, 1); -1 at padding on the left."""
+        return self._place(device, False)
+
+    def place_from_end(self, device: torch.device) -> Tensor:
+        """The same, counted from the row's last token; -1 at padding on the right."""
+        return self._place(device, True)
+
+    def _place(self, device: torch.device, from_end: bool) -> Tensor:
+        if self.mask is None:
+            steps = torch.arange(self.length, device=device)
+            return (steps.flip(0) if from_end else steps)[None, :, None]
+        count = self.mask.int()
+        before = count.flip(1).cumsum(1).flip(1) if from_end else count.cumsum(1)
+        return self.tokens(before - 1)[..., None]
+
     def cuts(self, sizes: tuple[int, ...] | None = None) -> list[Cut]:
         """The batch cut into runs of `sizes` rows (questions, where there are choices); into its groups if None.
 
@@ -100,6 +119,46 @@ class Layout:
         if sizes not in self._cuts:
             self._cuts[sizes] = self._cut(self.groups if sizes is None else sizes)
         return self._cuts[sizes]
+
+    def spans(self, sizes: tuple[int, ...]) -> Spans:
+        """The batch cut into runs of `sizes` columns of the grid. Made once, as cuts are.
+
+        Raises:
+            ValueError: the sizes do not add up to the rows' length.
+        """
+        if sizes not in self._spans:
+            if sum(sizes) != self.length:
+                raise ValueError(f"splits {list(sizes)} add up to {sum(sizes)}, but the rows have {self.length} tokens")
+            self._spans[sizes] = self._span(sizes)
+        return self._spans[sizes]
+
+    def _span(self, sizes: tuple[int, ...]) -> Spans:
+        cuts, chosen, start = [], [], 0
+        for size in sizes:
+            columns = slice(start, start + size)
+            part = Layout(self.rows, size, None if self.mask is None else self.mask[:, columns], False)
+            part.choices = self.choices
+            tokens: Any = (slice(None), columns)
+            if self.index is not None:
+                column = self.index % self.length
+                tokens = ((column >= columns.start) & (column < columns.stop)).nonzero().squeeze(1)
+                rows = torch.div(self.index[tokens], self.length, rounding_mode="floor")
+                part.index = rows * size + column[tokens] - start
+                chosen.append(tokens)
+            cuts.append(Cut(slice(0, self.rows), tokens, part, columns))
+            start += size
+        return Spans(cuts, torch.cat(chosen).argsort() if chosen else None)
+
+    def longer(self, length: int, mask: Tensor | None) -> Layout:
+        """The layout of the same rows with more positions, on the grid.
+
+        Args:
+            length: how many positions.
+            mask: (B, T'), False at padding; None where there is none.
+        """
+        layout = Layout(self.rows, length, mask, False, self.groups)
+        layout.choices = self.choices
+        return layout
 
     def beside(self, length: int) -> Layout:
         """The layout of `length` vectors that every row has: once for all rows, or for each where rows are cut."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -10,16 +11,15 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from adapterzoo.core.config import NetworkConfig
-from adapterzoo.core.sites import BARE, Run, Site, Unit
-from adapterzoo.nn.attention import Batch, Mask, Memory
+from adapterzoo.core.run import BARE, NOTHING, Ctx, Run, Tokens, Unit
+from adapterzoo.core.sites import Site
+from adapterzoo.nn.attention import Batch, Mask, Memory, normed
 from adapterzoo.nn.cache import Cache, LayerCache
 from adapterzoo.nn.convolution import Convolution
 from adapterzoo.nn.embedding import Embedding, position_rows, token_embedding
 from adapterzoo.nn.layer import Layer, LayerOutput
 from adapterzoo.nn.layout import Layout
 from adapterzoo.nn.relative import Distances, RelativePositions
-
-NOTHING: Mapping[str, Unit] = {}
 
 
 class StackInput(NamedTuple):
@@ -50,6 +50,9 @@ class StackOutput(NamedTuple):
         layout: how the tokens lie.
         hidden_states: embeddings and each layer's output on the grid, if they were asked for.
         attentions, cross_attentions: each layer's probabilities, if they were asked for.
+        given: how the tokens lay that the caller gave; None if there are no others.
+        own: (B, T), True at these.
+        start: (B, D), the vector at each row's first position, where that may be none of these.
     """
 
     hidden: Tensor
@@ -57,6 +60,28 @@ class StackOutput(NamedTuple):
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
     cross_attentions: tuple[Tensor, ...] | None = None
+    given: Layout | None = None
+    own: Tensor | None = None
+    start: Tensor | None = None
+
+    def first(self) -> Tensor:
+        """The vector at each row's first position, (B, D)."""
+        return self.layout.first(self.hidden) if self.start is None else self.start
+
+    def trimmed(self) -> StackOutput:
+        """The same without positions that the caller did not give."""
+        layout, own = self.given, self.own
+        if layout is None or own is None:
+            return self
+
+        def trim(grid: Tensor) -> Tensor:
+            return grid[own].view(layout.rows, layout.length, -1)
+
+        hidden_states = None if self.hidden_states is None else tuple(map(trim, self.hidden_states))
+        hidden = layout.tokens(trim(self.hidden))
+        return self._replace(
+            hidden=hidden, layout=layout, hidden_states=hidden_states, given=None, own=None, start=self.first()
+        )
 
 
 class Transformer(nn.Module):
@@ -124,10 +149,13 @@ class Transformer(nn.Module):
             keep_attention: whether to return attention probabilities.
             cache: the keys and values of the tokens before these, to be extended.
         """
-        layout, numbers = given.layout, self.config.stacks()[stack]
+        layout, mask, numbers = given.layout, given.mask, self.config.stacks()[stack]
         past = 0 if cache is None else cache.length
-        batch = Batch(layout, given.mask, run, memory, keep_attention, self._distances(stack, layout.length, past))
-        x = embedded = self._embed(stack, given, past)
+        x, own, outer = self._embed(stack, given, past, run), None, run.outside(stack)
+        if "input" in outer:
+            x, layout, mask, own = _lengthened(outer["input"], x, given, run, cache)
+        embedded = x
+        batch = Batch(layout, mask, run, memory, keep_attention, self._distances(stack, layout.length, past))
         hidden: list[Tensor] = [x]
         attentions: list[Any] = []
         crosses: list[Any] = []
@@ -145,7 +173,8 @@ class Transformer(nn.Module):
                 attentions.append(out.attention)
                 crosses.append(out.cross_attention)
         if stack in self.last_norm:
-            x = self.last_norm[stack](x)
+            last_norm: Any = self.last_norm[stack]
+            x = normed("last.norm", last_norm, x, layout, run, outer)
             if numbers.last_state_normed:
                 hidden[-1] = x
         return StackOutput(
@@ -154,6 +183,8 @@ class Transformer(nn.Module):
             tuple(map(layout.grid, hidden)) if keep_hidden else None,
             tuple(attentions) if keep_attention else None,
             tuple(crosses) if keep_attention and numbers.cross and memory is not None else None,
+            None if own is None else given.layout,
+            own,
         )
 
     def _layer(
@@ -171,19 +202,28 @@ class Transformer(nn.Module):
         distances: Distances = self.relative[stack](length, past + length)
         return distances
 
-    def _embed(self, stack: str, given: StackInput, past: int) -> Tensor:
+    def _embed(self, stack: str, given: StackInput, past: int, run: Run) -> Tensor:
         layout, numbers, embed = given.layout, self.config.stacks()[stack], self.embed[stack]
+        outer = run.outside(stack)
         if given.embeds is not None:
             tokens = layout.tokens(given.embeds)
         else:
             assert given.ids is not None
-            tokens = self.token_of(stack)(layout.tokens(given.ids))
+            ids = layout.tokens(given.ids)
+            tokens = self.token_of(stack)(ids)
+            if "token" in outer:
+                weight = partial(_columns, self.token_of(stack))
+                tokens = outer["token"](tokens, Ctx(layout, run, x=ids, weight=weight))
             if numbers.embed_scale != 1.0:
                 tokens = tokens * numbers.embed_scale
         positions = position_rows(numbers, given.ids, given.positions, layout, tokens.device, past)
         segments = None if given.segments is None else layout.tokens(given.segments)
-        out: Tensor = embed(tokens, positions, segments)
-        return out
+
+        def norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:
+            return normed("embed.norm", norm, x, layout, run, outer)
+
+        out: Tensor = embed(tokens, positions, segments, norm if "embed.norm" in outer else None)
+        return outer["embed"](out, Ctx(layout, run)) if "embed" in outer else out
 
     def token_of(self, stack: str) -> nn.Embedding:
         """A stack's token embedding."""
@@ -195,12 +235,14 @@ class Transformer(nn.Module):
         """An encoder's output (…, D) as the decoder's cross-attention takes it."""
         return hidden if self.bridge is None else self.bridge(hidden)
 
-    def pooled(self, hidden: Tensor, layout: Layout) -> Tensor | None:
-        """tanh(W·h_first + b), (B, D); None where there is no pooler."""
-        return None if self.pooler is None else torch.tanh(self.pooler(layout.first(hidden)))
+    def pooled(self, first: Tensor) -> Tensor | None:
+        """tanh(W·h_first + b), (B, D) to (B, D); None where there is no pooler."""
+        return None if self.pooler is None else torch.tanh(self.pooler(first))
 
     def weight_of(self, site: Site) -> tuple[Tensor, Tensor]:
-        """The frozen weight (d_out, d_in) and bias behind a linear site, as views."""
+        """The frozen weight (d_out, d_in) and bias behind a linear or lookup site, as views."""
+        if site.kind == "lookup":
+            return _columns(self.token_of(site.stack))
         block, part = site.name.split(".")
         layer = getattr(self, site.stack)[site.depth]
         holder = getattr(layer, block)
@@ -209,3 +251,21 @@ class Transformer(nn.Module):
             return view
         sliced: tuple[Tensor, Tensor] = getattr(holder.qkv, part)()
         return sliced
+
+
+def _columns(token: nn.Embedding) -> tuple[Tensor, Tensor]:
+    """A token embedding as the weight (D, V) and bias of a linear map."""
+    return token.weight.T, token.weight.new_zeros(token.embedding_dim)
+
+
+def _lengthened(
+    unit: Unit, x: Tensor, given: StackInput, run: Run, cache: Cache | None
+) -> tuple[Tensor, Layout, Mask, Tensor]:
+    """The first hidden states with more positions, how they lie, who may look at whom, and which the caller gave."""
+    if cache is not None:
+        raise ValueError("a prompt's keys and values cannot be kept: call the model with use_cache=False")
+    layout = given.layout
+    grid = layout.grid(x)
+    own = torch.ones(layout.rows, layout.length, dtype=torch.bool, device=x.device)
+    out: Tokens = unit(Tokens(grid, layout.mask, own), Ctx(layout, run))
+    return out.x, layout.longer(out.x.size(1), out.mask), given.mask.longer(out), out.own

@@ -1,0 +1,116 @@
+"""Values cut into the parts that compositions give to their children, and joined again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from adapterzoo.core.run import KV, Cut, Final, Spans, Tokens
+
+
+def take(value: Any, cut: Cut) -> Any:
+    """A part of a value: keys, values and what goes into a stack lie by row, everything else by token."""
+    if isinstance(value, KV):
+        valid = None if value.valid is None else value.valid[cut.rows]
+        return KV(value.k[cut.rows], value.v[cut.rows], value.prefix, valid)
+    if isinstance(value, Tokens):
+        mask = None if value.mask is None else value.mask[cut.rows]
+        return Tokens(value.x[cut.rows], mask, value.own[cut.rows])
+    if isinstance(value, Final):
+        return Final(value.value[cut.tokens], None if value.where is None else value.where[cut.tokens])
+    return value[cut.tokens]
+
+
+def join(values: list[Any]) -> Any:
+    """Values of consecutive rows as one."""
+    if not values:
+        raise ValueError("the batch has no rows")
+    if isinstance(values[0], KV):
+        return _join_kv(values)
+    if isinstance(values[0], Tokens):
+        return _join_tokens(values)
+    return _joined(values, 0, None)
+
+
+def join_spans(values: list[Any], spans: Spans) -> Any:
+    """Values by token of consecutive columns as one."""
+    return _joined(values, 1 if spans.order is None else 0, spans.order)
+
+
+def _joined(values: list[Tensor | Final], dim: int, order: Tensor | None) -> Tensor | Final:
+    """Values by token along a dimension, then in an order."""
+
+    def together(tensors: list[Tensor]) -> Tensor:
+        whole = torch.cat(tensors, dim)
+        return whole if order is None else whole.index_select(0, order)
+
+    plain = [value.value if isinstance(value, Final) else value for value in values]
+    if not any(isinstance(value, Final) for value in values):
+        return together(plain)
+    if all(isinstance(value, Final) and value.where is None for value in values):
+        return Final(together(plain))
+    return Final(together(plain), together([_where(value) for value in values]))
+
+
+def _where(value: Tensor | Final) -> Tensor:
+    if isinstance(value, Final):
+        return torch.ones_like(value.value[..., :1], dtype=torch.bool) if value.where is None else value.where
+    return torch.zeros_like(value[..., :1], dtype=torch.bool)
+
+
+def _join_kv(values: list[KV]) -> KV:
+    prefix = max(value.prefix for value in values)
+    if all(value.prefix == prefix and value.valid is None for value in values):
+        return KV(torch.cat([v.k for v in values]), torch.cat([v.v for v in values]), prefix)
+    queries = max(1 if value.valid is None else value.valid.size(1) for value in values)
+    widened = [_widen(value, prefix, queries) for value in values]
+    k, v, valid = (torch.cat(tensors) for tensors in zip(*widened, strict=True))
+    return KV(k, v, prefix, valid)
+
+
+def _widen(value: KV, prefix: int, queries: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Keys and values with room for a prefix of `prefix` positions, and which of these are for which query."""
+    gap, valid = prefix - value.prefix, real(value).expand(-1, queries, -1)
+    return F.pad(value.k, (0, 0, gap, 0)), F.pad(value.v, (0, 0, gap, 0)), F.pad(valid, (gap, 0), value=False)
+
+
+def real(value: KV) -> Tensor:
+    """Which prefix positions are for which query, (B, 1 or T, P)."""
+    if value.valid is not None:
+        return value.valid
+    return torch.ones(value.k.size(0), 1, value.prefix, dtype=torch.bool, device=value.k.device)
+
+
+def _join_tokens(values: list[Tokens]) -> Tokens:
+    """Rows of different lengths are padded on the right."""
+    length = max(value.x.size(1) for value in values)
+    masks = None
+    if any(value.mask is not None or value.x.size(1) < length for value in values):
+        whole = [torch.ones_like(value.own) if value.mask is None else value.mask for value in values]
+        masks = torch.cat([F.pad(mask, (0, length - mask.size(1)), value=False) for mask in whole])
+    x = torch.cat([F.pad(value.x, (0, 0, 0, length - value.x.size(1))) for value in values])
+    return Tokens(x, masks, torch.cat([F.pad(v.own, (0, length - v.x.size(1)), value=False) for v in values]))
+
+
+def split_kv(value: KV, parts: list[KV], spans: Spans) -> KV:
+    """Keys and values whose new prefixes are each for the queries of one span alone.
+
+    Args:
+        value: the keys and values before.
+        parts: what they became for each span, its prefix put before all others.
+        spans: the spans of the queries.
+    """
+    length = sum(cut.columns.stop - cut.columns.start for cut in spans.cuts)
+    keys, values, valid = [], [], []
+    for part, cut in zip(parts, spans.cuts, strict=True):
+        new, columns = part.prefix - value.prefix, cut.columns
+        keys.append(part.k[:, :, :new])
+        values.append(part.v[:, :, :new])
+        seen = real(part)[..., :new].expand(-1, columns.stop - columns.start, -1)
+        valid.append(F.pad(seen, (0, 0, columns.start, length - columns.stop), value=False))
+    known = real(value).expand(-1, length, -1)
+    k, v = torch.cat([*keys, value.k], 2), torch.cat([*values, value.v], 2)
+    return KV(k, v, k.size(2) - value.k.size(2) + value.prefix, torch.cat([*valid, known], -1))
