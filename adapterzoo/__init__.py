@@ -16,10 +16,25 @@ from adapterzoo.auto import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
 )
+from adapterzoo.composition import validate_composition
 from adapterzoo.context import AdapterSetup
-from adapterzoo.core.compose import AdapterCompositionBlock, BatchSplit, Parallel, Stack, parse_composition
-from adapterzoo.core.outputs import ModelOutput, MultiHeadOutput
+from adapterzoo.core.compose import (
+    AdapterCompositionBlock,
+    Average,
+    BatchSplit,
+    Fuse,
+    MultiTask,
+    Parallel,
+    Split,
+    Stack,
+    parse_composition,
+)
+from adapterzoo.core.outputs import DependencyParsingOutput, ModelOutput, MultiHeadOutput
 from adapterzoo.core.registry import UnknownName
+from adapterzoo.dropping import adapter_drop
+from adapterzoo.fusion.config import DEFAULT as DEFAULT_ADAPTERFUSION_CONFIG
+from adapterzoo.fusion.config import FUSIONS as ADAPTERFUSION_CONFIG_MAP
+from adapterzoo.fusion.config import AdapterFusionConfig, DynamicAdapterFusionConfig, StaticAdapterFusionConfig
 from adapterzoo.generation import GenerateOutput, GenerationConfig
 from adapterzoo.heads import PredictionHead
 from adapterzoo.heads.classification import ClassificationHead, MultiLabelClassificationHead, MultipleChoiceHead
@@ -27,7 +42,10 @@ from adapterzoo.heads.dependency import BiaffineParsingHead
 from adapterzoo.heads.lm import BertStyleMaskedLMHead, CausalLMHead, Seq2SeqLMHead
 from adapterzoo.heads.similarity import SimilarityHead
 from adapterzoo.heads.token import QuestionAnsweringHead, TaggingHead
+from adapterzoo.methods.base import DEFAULT as DEFAULT_ADAPTER_CONFIG
+from adapterzoo.methods.base import PRESETS as ADAPTER_CONFIG_MAP
 from adapterzoo.methods.base import AdapterConfig
+from adapterzoo.methods.bitfit import BitFitConfig
 from adapterzoo.methods.bottleneck import (
     AdapterPlusConfig,
     BnConfig,
@@ -35,22 +53,38 @@ from adapterzoo.methods.bottleneck import (
     ParBnConfig,
     SeqBnConfig,
 )
-from adapterzoo.methods.lora import LoRAConfig
+from adapterzoo.methods.compacter import CompacterConfig, CompacterPlusPlusConfig
+from adapterzoo.methods.config_id import get_adapter_config_hash
+from adapterzoo.methods.dora import DoRAConfig
+from adapterzoo.methods.ia3 import IA3Config
+from adapterzoo.methods.invertible import DoubleSeqBnInvConfig, SeqBnInvConfig
+from adapterzoo.methods.ln_tuning import LNTuningConfig
+from adapterzoo.methods.lora_config import LoRAConfig
+from adapterzoo.methods.mtl_lora import MTLLoRAConfig, MultiTaskConfig
 from adapterzoo.methods.prefix_tuning import PrefixTuningConfig
+from adapterzoo.methods.prompt_tuning import PromptTuningConfig
+from adapterzoo.methods.reft import DiReftConfig, LoReftConfig, NoReftConfig, ReftConfig
+from adapterzoo.methods.union import ConfigUnion, MAMConfig, UniPELTConfig
+from adapterzoo.methods.vera import DvoRAConfig, VeraConfig
 from adapterzoo.models import Model
 from adapterzoo.pretrained import CheckpointError
 from adapterzoo.static import StaticModel
 from adapterzoo.store import FileError
 from adapterzoo.tokenizer import BatchEncoding, Tokenizer
 from adapterzoo.tokenizer import Tokenizer as AutoTokenizer
+from adapterzoo.training import AdapterArguments, setup_adapter_training
 from adapterzoo.version import __version__
 from adapterzoo.zoo import *  # noqa: F403 - made from the registry of architectures; zoo.pyi lists them
 from adapterzoo.zoo import __all__ as _zoo
 
 __all__ = [
     *_zoo,
+    "ADAPTERFUSION_CONFIG_MAP",
+    "ADAPTER_CONFIG_MAP",
+    "AdapterArguments",
     "AdapterCompositionBlock",
     "AdapterConfig",
+    "AdapterFusionConfig",
     "AdapterModel",
     "AdapterPlusConfig",
     "AdapterSetup",
@@ -67,38 +101,71 @@ __all__ = [
     "AutoModelForSequenceClassification",
     "AutoModelForTokenClassification",
     "AutoTokenizer",
+    "Average",
     "BatchEncoding",
     "BatchSplit",
     "BertStyleMaskedLMHead",
     "BiaffineParsingHead",
+    "BitFitConfig",
     "BnConfig",
     "CausalLMHead",
     "CheckpointError",
     "ClassificationHead",
+    "CompacterConfig",
+    "CompacterPlusPlusConfig",
+    "ConfigUnion",
+    "DEFAULT_ADAPTERFUSION_CONFIG",
+    "DEFAULT_ADAPTER_CONFIG",
+    "DependencyParsingOutput",
+    "DiReftConfig",
+    "DoRAConfig",
     "DoubleSeqBnConfig",
+    "DoubleSeqBnInvConfig",
+    "DvoRAConfig",
+    "DynamicAdapterFusionConfig",
     "FileError",
+    "Fuse",
     "GenerateOutput",
     "GenerationConfig",
+    "IA3Config",
+    "LNTuningConfig",
     "LoRAConfig",
+    "LoReftConfig",
+    "MAMConfig",
+    "MTLLoRAConfig",
     "Model",
     "ModelConfig",
-    "Parallel",
     "ModelOutput",
     "MultiHeadOutput",
     "MultiLabelClassificationHead",
+    "MultiTask",
+    "MultiTaskConfig",
     "MultipleChoiceHead",
+    "NoReftConfig",
     "ParBnConfig",
+    "Parallel",
     "PredictionHead",
     "PrefixTuningConfig",
+    "PromptTuningConfig",
     "QuestionAnsweringHead",
+    "ReftConfig",
     "Seq2SeqLMHead",
     "SeqBnConfig",
+    "SeqBnInvConfig",
     "SimilarityHead",
+    "Split",
     "Stack",
+    "StaticAdapterFusionConfig",
     "StaticModel",
     "TaggingHead",
     "Tokenizer",
+    "UniPELTConfig",
     "UnknownName",
+    "VeraConfig",
     "__version__",
+    "adapter_drop",
+    "get_adapter_config_hash",
     "parse_composition",
+    "setup_adapter_training",
+    "validate_composition",
 ]

@@ -10,12 +10,13 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import nn
 
-from adapterzoo import adapting, parts, pretrained
+from adapterzoo import adapting, parts, pretrained, prompts
 from adapterzoo.archs.base import Architecture, StaticHead
 from adapterzoo.archs.config import ModelConfig
 from adapterzoo.core.compose import AdapterCompositionBlock, Setup
 from adapterzoo.core.config import NetworkConfig
 from adapterzoo.embedding_pool import EmbeddingPool
+from adapterzoo.head_files import HeadFile
 from adapterzoo.heads.base import HEADS, PredictionHead
 from adapterzoo.nn.transformer import Transformer
 from adapterzoo.pool import AdapterPool
@@ -35,6 +36,7 @@ class AdaptedModel(nn.Module):
     Attributes:
         base: the network.
         adapters: the adapters by name.
+        fusions: the fusions of adapters by name.
         embeddings: the named token embeddings that are not in use.
         padding_free: whether batches leave padding out (the normal way).
         family: the architecture's classes by name.
@@ -57,6 +59,7 @@ class AdaptedModel(nn.Module):
         with torch.device("meta"):
             self.base = Transformer(self._numbers(add_pooling_layer))
         self.adapters = AdapterPool()
+        self.fusions = self.adapters.fusions
         self.embeddings = EmbeddingPool()
         self.config.adapters = self.adapters
         self.padding_free = True
@@ -139,9 +142,9 @@ class AdaptedModel(nn.Module):
         model: Self = parts.load(cls, encoder, decoder, allow_pickle, dtype, changes)
         return model
 
-    def save_pretrained(self, directory: Source) -> None:
+    def save_pretrained(self, save_directory: Source) -> None:
         """Write config.json and model.safetensors as HF does; adapters, heads, embeddings in folders of their own."""
-        pretrained.save(self, directory)
+        pretrained.save(self, save_directory)
 
     @property
     def device(self) -> torch.device:
@@ -198,7 +201,12 @@ class AdaptedModel(nn.Module):
         return len(self.adapters) > 0
 
     def add_adapter(
-        self, adapter_name: str, config: Any = None, overwrite_ok: bool = False, set_active: bool = False
+        self,
+        adapter_name: str,
+        config: Any = None,
+        overwrite_ok: bool = False,
+        set_active: bool = False,
+        tokenizer: Any = None,
     ) -> None:
         """Add an adapter. It is not active until you say so.
 
@@ -208,11 +216,14 @@ class AdaptedModel(nn.Module):
                 a dict or the path of a JSON file; "seq_bn" if None.
             overwrite_ok: whether to replace an adapter of that name.
             set_active: whether to activate it.
+            tokenizer: what makes a prompt's `prompt_init_text` token ids; if None, that of the embedding in use, or the
+                one that the model's config names as `tokenizer_name_or_path`.
 
         Raises:
             ValueError: the name is taken, or the config is none. Nothing is changed then.
         """
-        self.adapters.add(adapter_name, config, self.base, overwrite_ok)
+        embedded = prompts.embedded_by(self, tokenizer)
+        self.adapters.add(adapter_name, config, self.base, overwrite_ok, embedded)
         if set_active:
             self.set_active_adapters(adapter_name)
 
@@ -262,35 +273,64 @@ class AdaptedModel(nn.Module):
         """
         adapting.prepare_training(self, adapter_setup, train_embeddings)
 
-    def save_adapter(self, save_directory: Source, adapter_name: str, with_head: bool = True) -> None:
-        """Write an adapter in AdapterHub's format, and beside it the head of its name, where there is one.
+    def save_adapter(
+        self,
+        save_directory: Source,
+        adapter_name: str,
+        with_head: bool = True,
+        meta_dict: Mapping[str, Any] | None = None,
+        custom_weights_loaders: None = None,
+        use_safetensors: bool = True,
+        *,
+        to: str = "adapterhub",
+    ) -> None:
+        """Write an adapter in AdapterHub's or PEFT's format, and with it the head of its name, where there is one.
+
+        Args:
+            save_directory: where to.
+            adapter_name: the adapter.
+            with_head: whether to write the head of its name.
+            meta_dict: more entries for `adapter_config.json`.
+            custom_weights_loaders, use_safetensors: see `adapting.check_file_options`.
+            to: the format: "adapterhub" or "peft".
 
         Raises:
             UnknownName: there is no such adapter.
+            ValueError: entries that the file has already; or PEFT has no such adapter or head. The message says why.
         """
-        adapting.save_adapter(self, save_directory, adapter_name, with_head)
+        adapting.check_file_options(custom_weights_loaders, use_safetensors)
+        adapting.save_adapter(self, save_directory, adapter_name, with_head, meta_dict, to)
 
     def load_adapter(
         self,
         adapter_name_or_path: Source,
-        *,
+        config: None = None,
+        version: str | None = None,
+        model_name: None = None,
         load_as: str | None = None,
         with_head: bool = True,
-        version: str | None = None,
-        leave_out: Sequence[int] = (),
+        custom_weights_loaders: None = None,
+        leave_out: Sequence[int] | None = None,
+        id2label: Mapping[int, str] | None = None,
         set_active: bool = False,
+        use_safetensors: bool = True,
+        *,
         allow_pickle: bool = True,
         overwrite_ok: bool = True,
     ) -> str:
-        """Load an adapter in AdapterHub's format, and the head beside it.
+        """Load an adapter in AdapterHub's or PEFT's format, and the head beside it.
 
         Args:
             adapter_name_or_path: a directory, or a repository's id on the Hub.
+            config, model_name: not needed; the files say both.
+            version: branch, tag or commit on the Hub.
             load_as: the name to give it; its own if None.
             with_head: whether to load the head, too.
-            version: branch, tag or commit on the Hub.
+            custom_weights_loaders: see `adapting.check_file_options`.
             leave_out: layers to leave without (AdapterDrop).
+            id2label: names of the head's labels, in place of the file's.
             set_active: whether to activate it.
+            use_safetensors: a safetensors file is taken before any other, whatever this is.
             allow_pickle: whether PyTorch's own files, which most published adapters are, may be read (tensors only).
             overwrite_ok: whether it may replace an adapter of that name.
 
@@ -301,13 +341,15 @@ class AdaptedModel(nn.Module):
             FileNotFoundError: there is no such adapter.
             ValueError: it does not fit; every problem is named, and nothing is changed.
         """
+        adapting.check_file_options(custom_weights_loaders)
         return adapting.load_adapter(
             self,
             adapter_name_or_path,
             load_as=load_as,
             with_head=with_head,
             version=version,
-            leave_out=tuple(leave_out),
+            leave_out=tuple(leave_out or ()),
+            id2label=id2label,
             set_active=set_active,
             allow_pickle=allow_pickle,
             overwrite_ok=overwrite_ok,
@@ -340,7 +382,11 @@ class AdaptedModel(nn.Module):
         """Write the head that belongs to an adapter."""
 
     def head_reader(
-        self, directory: Source, name: str, allow_pickle: bool, revision: str | None
+        self, directory: Source, name: str, allow_pickle: bool, revision: str | None, id2label: Any = None
     ) -> Callable[[], None] | None:
         """What puts the head beside an adapter in place."""
+        return None
+
+    def head_placer(self, file: HeadFile, name: str, id2label: Any = None) -> Callable[[], None] | None:
+        """What puts a head that was read in place."""
         return None

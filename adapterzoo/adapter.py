@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from adapterzoo.core.registry import listing
-from adapterzoo.core.run import Unit
+from adapterzoo.core.run import Ctx, Unit
 from adapterzoo.core.sites import Site, sites_of
 from adapterzoo.methods.base import AdapterConfig
 from adapterzoo.nn.transformer import Transformer
@@ -35,10 +35,27 @@ class Adapter(nn.Module):
             raise ValueError(f"{config!r} covers no site of this network, which has {there}")
         like = network.token.weight
         shared = config.shared(sites, network.config)
-        units = {site.slug: config.unit(site, shared, network.weight_of) for site in sites}
-        self.shared, self.units = nn.ModuleDict(shared), nn.ModuleDict(units)
-        own_dtype = getattr(config, "dtype", None)
-        self.to(device=like.device, dtype=getattr(torch, own_dtype) if own_dtype else like.dtype)
+        units = config.units(sites, shared, network.config, network.weight_of)
+        self.shared = nn.ModuleDict(shared)
+        self.units = nn.ModuleDict({site.slug: unit for site, unit in units.items()})
+        makers = [(unit, config.at(site, network.config)) for site, unit in units.items()]
+        for module, maker in [*makers, *((module, config.of_group(group)[0]) for group, module in shared.items())]:
+            own = getattr(maker, "dtype", None)
+            module.to(device=like.device, dtype=getattr(torch, own) if own else like.dtype)
+
+    def start(self, embedded: Callable[[str], Tensor]) -> None:
+        """Let units of a new adapter begin from texts, where their config says so.
+
+        Args:
+            embedded: gives the token embeddings (n, D) of a text's tokens.
+
+        Raises:
+            ValueError: a text is missing, or there is no tokenizer for it.
+        """
+        for unit in self.units.values():
+            start = getattr(unit, "start", None)
+            if start is not None:
+                start(embedded)
 
     def unit(self, site: Site) -> Unit | None:
         """The unit at `site`; None where the adapter has none.
@@ -61,3 +78,50 @@ class Adapter(nn.Module):
         """
         units = (unit for slug, unit in self.units.items() if slug.startswith(f"{stack}-"))
         return any(getattr(unit, "reads_row", False) for unit in units)
+
+
+class Absent(Adapter):
+    """What stands in a plan for an adapter that is merged into the network's weights: it has no unit anywhere."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.shared, self.units = nn.ModuleDict(), nn.ModuleDict()
+
+
+class BesideMerged(Adapter):
+    """What stands in a plan for an adapter while others are merged: its units see the weights as they were before.
+
+    Args:
+        adapter: the adapter.
+        frozen: gives what a site's weight and bias were; None where nothing is merged.
+    """
+
+    def __init__(self, adapter: Adapter, frozen: Callable[[Site], tuple[Tensor, Tensor] | None]) -> None:
+        nn.Module.__init__(self)
+        self.config, self.shared, self.units = adapter.config, adapter.shared, adapter.units
+        self.adapter, self.frozen = adapter, frozen
+
+    def unit(self, site: Site) -> Unit | None:
+        """The unit at `site`; None where the adapter has none."""
+        unit, pair = self.adapter.unit(site), self.frozen(site)
+        return unit if unit is None or pair is None else _SeesFrozen(unit, pair)
+
+
+class _SeesFrozen:
+    """A unit that is told a weight and bias that are no longer in the network."""
+
+    def __init__(self, unit: Unit, pair: tuple[Tensor, Tensor]) -> None:
+        self.unit, self.pair = unit, pair
+
+    def __call__(self, value: Any, ctx: Ctx) -> Any:
+        """The unit's value."""
+        return self.unit(value, self._told(ctx))
+
+    def __getattr__(self, ability: str) -> Any:
+        if ability == "unit":  # of a copy that has nothing yet
+            raise AttributeError(ability)
+        found = getattr(self.unit, ability)
+        return (lambda value, ctx: found(value, self._told(ctx))) if ability == "branch" else found
+
+    def _told(self, ctx: Ctx) -> Ctx:
+        return ctx._replace(weight=lambda: self.pair)

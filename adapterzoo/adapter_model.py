@@ -10,21 +10,24 @@ import torch
 from torch import nn
 
 from adapterzoo import head_files, recast
-from adapterzoo.adapting import model_name
+from adapterzoo.adapting import check_file_options, model_name
 from adapterzoo.archs.base import StaticHead
 from adapterzoo.context import Scope
 from adapterzoo.core.compose import Setup, parse_composition
+from adapterzoo.fusing import folder_of
 from adapterzoo.generation.runs import generating_heads
 from adapterzoo.head_setup import HeadChoice, choose, heads_from_setup
 from adapterzoo.headed_model import HeadedModel
 from adapterzoo.heads import Features, PredictionHead
-from adapterzoo.heads.arguments import entry, for_head, is_for_each
+from adapterzoo.heads.arguments import entry, for_head, is_for_each, is_list
 from adapterzoo.heads.lm import LMHead
 from adapterzoo.heads.make import make_head
 from adapterzoo.heads.run import run_by_rows, run_each, run_head
 from adapterzoo.inputs import Inputs
+from adapterzoo.routing import Routing
 from adapterzoo.static import decoder_input_from_labels
 from adapterzoo.store import Source
+from adapterzoo.writing import together
 
 
 class AdapterModel(HeadedModel):
@@ -71,20 +74,30 @@ class AdapterModel(HeadedModel):
 
     # ------------------------------------------------------------------------------------------ files
 
-    def save_head(self, save_directory: Source, head_name: str) -> None:
-        """Write a head in AdapterHub's format.
+    def save_head(self, save_directory: Source, head_name: str, use_safetensors: bool = True) -> None:
+        """Write a head in AdapterHub's format; for `use_safetensors` see `adapting.check_file_options`.
 
         Raises:
             UnknownName: there is none of that name.
         """
+        check_file_options(None, use_safetensors)
         common = head_files.common_entries(self, model_name(self))
         head_files.write_flexible(Path(save_directory), self.heads[head_name], head_name, common)
+
+    def save_all_heads(self, save_directory: Source, use_safetensors: bool = True) -> None:
+        """Write every head, each into a folder of its name; for `use_safetensors` see `adapting.check_file_options`."""
+        check_file_options(None, use_safetensors)
+        with together():
+            for name in self.heads:
+                self.save_head(Path(save_directory) / folder_of(name), name)
 
     def load_head(
         self,
         save_directory: Source,
         load_as: str | None = None,
         id2label: Mapping[int, str] | None = None,
+        use_safetensors: bool = True,
+        *,
         set_active: bool = True,
         allow_pickle: bool = True,
     ) -> str:
@@ -94,6 +107,7 @@ class AdapterModel(HeadedModel):
             save_directory: where it lies.
             load_as: the name to give it; its own if None.
             id2label: names of its labels, in place of the file's.
+            use_safetensors: a safetensors file is taken before any other, whatever this is.
             set_active: whether to activate it.
             allow_pickle: whether PyTorch's own files may be read (tensors only).
 
@@ -140,13 +154,23 @@ class AdapterModel(HeadedModel):
             self.save_head(directory, name)
 
     def head_reader(
-        self, directory: Source, name: str, allow_pickle: bool, revision: str | None
+        self,
+        directory: Source,
+        name: str,
+        allow_pickle: bool,
+        revision: str | None,
+        id2label: Mapping[int, str] | None = None,
     ) -> Callable[[], None] | None:
         """What puts the head beside an adapter in place, under the adapter's name."""
         if not head_files.has_head(directory, revision):
             return None
-        file = head_files.read_head(directory, allow_pickle, revision)
-        head = head_files.flexible_head(self, file, name)
+        return self.head_placer(head_files.read_head(directory, allow_pickle, revision), name, id2label)
+
+    def head_placer(
+        self, file: head_files.HeadFile, name: str, id2label: Mapping[int, str] | None = None
+    ) -> Callable[[], None] | None:
+        """What puts a head that was read in place, under an adapter's name."""
+        head = head_files.flexible_head(self, file, name, id2label)
         self._check_head(head, overwrite_ok=True)  # before the adapter is put in place, not after
         return lambda: self.add_prediction_head(head, overwrite_ok=True, set_active=False)
 
@@ -174,17 +198,19 @@ class AdapterModel(HeadedModel):
         head: Any,
         scope: Scope | None,
         names: Sequence[str | None] | None,
-        order: list[int] | None,
+        routing: Routing,
     ) -> Any:
-        return choose(self.heads, head, scope, names, order, self._active_head)
+        return choose(self.heads, head, scope, names, routing.order, routing.groups, self._active_head)
 
     def _modules_of(self, heads: HeadChoice) -> list[PredictionHead | None]:
         return [None if name is None else self.heads[name] for name in heads.heads]
 
     def _generating(self, heads: HeadChoice, rows: int, copies: int) -> list[tuple[LMHead, int]]:
         modules = [None if name is None else self.heads[name] for name in heads.heads]
-        sizes = heads.rows(rows) if heads.by_rows else (rows * copies,) * max(len(modules), 1)
-        runs = list(zip(modules or [None], sizes, strict=True))
+        sizes, times = (rows * copies,) * max(len(modules), 1), 1
+        if heads.by_rows:
+            sizes, times = heads.rows(rows), heads.repeats(rows, copies)
+        runs = list(zip(modules or [None], sizes, strict=True)) * times
         return generating_heads(type(self).__name__, self.heads_of(), runs, heads.by_rows)
 
     def _with_decoder_input(self, inputs: Inputs, heads: HeadChoice, labels: dict[str, Any]) -> Inputs:
@@ -212,8 +238,10 @@ class AdapterModel(HeadedModel):
             return run_head(modules[0], features, mask, for_head(labels, modules, 0), as_dict)
         if heads.by_rows:
             batch = features.layout.rows // features.choices // features.copies
-            numbers = heads.order or list(range(batch)) * features.copies
-            output = run_by_rows(modules, heads.rows(batch), numbers, features, mask, labels)
+            numbers = (heads.order or list(range(batch))) * features.copies
+            times = heads.repeats(batch, features.copies)
+            labels = {name: value * times if is_list(value) else value for name, value in labels.items()}
+            output = run_by_rows(modules * times, heads.rows(batch) * times, numbers, features, mask, labels)
         else:
             output = run_each(modules, features, mask, labels)
         return output if as_dict else output.to_tuple()

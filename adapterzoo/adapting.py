@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
+from adapterzoo import peft_files
 from adapterzoo.adapter import Adapter
-from adapterzoo.core.compose import Setup, names_in
-from adapterzoo.core.sites import existing_layers
+from adapterzoo.core.compose import Setup, fusions_in, names_in
+from adapterzoo.core.registry import unknown
+from adapterzoo.core.sites import existing_layers, sites_of
 from adapterzoo.formats import adapterhub
 from adapterzoo.host import Host
 from adapterzoo.store import Source, find, read_json, read_tensors, require, write_json, write_tensors
 from adapterzoo.writing import together
+
+FORMATS = ("adapterhub", "peft")
+"""The formats in which adapters are written."""
 
 
 def prepare_training(model: Host, setup: Setup, train_embeddings: bool = False) -> None:
@@ -21,13 +27,17 @@ def prepare_training(model: Host, setup: Setup, train_embeddings: bool = False) 
     block = model.adapters.checked(setup)
     if block is None:
         raise ValueError("name the adapters to train")
+    trained = set(names_in(block))
+    for name in trained:
+        model.adapters.check_not_merged(name)
     model.set_active_adapters(block)
     model.base.requires_grad_(False)
     model.embeddings.requires_grad_(False)
     model.base.token.requires_grad_(train_embeddings)
-    trained = set(names_in(block))
-    for name, adapter in model.adapters.items():
-        adapter.requires_grad_(name in trained)
+    model.adapters.requires_grad_(False)
+    for name in trained:  # after the others, which may have parameters in common with them
+        model.adapters[name].requires_grad_(True)
+    model.adapters.fusions.requires_grad_(False)
     for head in model.heads_of().values():
         _thaw(head)
     model.train()
@@ -41,8 +51,38 @@ def _thaw(head: nn.Module) -> None:
             parameter.requires_grad_(True)
 
 
-def save_adapter(model: Host, directory: Source, name: str, with_head: bool) -> None:
+def check_file_options(custom_weights_loaders: Any, use_safetensors: bool = True) -> None:
+    """Check arguments that AdapterHub's library has for what is done in one way here.
+
+    Args:
+        custom_weights_loaders: None; files are read and written by tables.
+        use_safetensors: files are written as safetensors alone, which that library reads.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if custom_weights_loaders:
+        raise ValueError("there are no custom weights loaders: files are read and written by tables")
+    if not use_safetensors:
+        raise ValueError("files are written as safetensors alone; adapters opens them with use_safetensors=True")
+
+
+def save_adapter(
+    model: Host,
+    directory: Source,
+    name: str,
+    with_head: bool,
+    meta: Mapping[str, Any] | None = None,
+    to: str = "adapterhub",
+) -> None:
     """See `Model.save_adapter`."""
+    if to not in FORMATS:
+        raise ValueError(unknown("format of adapters", to, FORMATS))
+    if to == "peft":
+        if meta:
+            raise ValueError("meta_dict is for AdapterHub's files; PEFT's have no such entries")
+        peft_files.write(model, directory, name, with_head, model_name(model))
+        return
     folder, adapter = Path(directory), model.adapters[name]
     numbers, architecture = model.base.config, model.architecture
     prefixed = type(model).__name__ != architecture.class_name()
@@ -50,6 +90,7 @@ def save_adapter(model: Host, directory: Source, name: str, with_head: bool) -> 
     content = adapterhub.adapter_json(
         name, adapter, type(model).__name__, model_name(model), architecture, numbers.width
     )
+    content = adapterhub.with_meta(content, meta)
     with together():
         write_tensors(folder / adapterhub.WEIGHTS[0], tensors)
         write_json(folder / adapterhub.CONFIG, content)
@@ -62,37 +103,73 @@ def model_name(model: Host) -> str:
     return str(model.config.extra.get("_name_or_path", ""))
 
 
-def load_adapter(
+class Loaded(NamedTuple):
+    """An adapter's files, read and checked.
+
+    Attributes:
+        name: the name that it shall have.
+        adapter: the adapter.
+        place_head: puts the head beside it in place; None where there is none.
+        shift: how many positions the library that wrote it counts tokens on.
+    """
+
+    name: str
+    adapter: Adapter
+    place_head: Callable[[], None] | None
+    shift: int = 0
+
+    def place(self, model: Host) -> None:
+        """Give it, and its head, to a model."""
+        model.adapters.put(self.name, self.adapter.requires_grad_(True))
+        if self.place_head is not None:
+            self.place_head()
+        peft_files.tell_shift(self.name, self.shift)
+
+
+def read_adapter(
     model: Host,
     source: Source,
     *,
-    load_as: str | None,
-    with_head: bool,
-    version: str | None,
-    leave_out: tuple[int, ...],
-    set_active: bool,
-    allow_pickle: bool,
-    overwrite_ok: bool,
-) -> str:
-    """See `Model.load_adapter`. Everything is read and checked before the model is touched."""
+    load_as: str | None = None,
+    with_head: bool = True,
+    version: str | None = None,
+    leave_out: tuple[int, ...] = (),
+    id2label: Mapping[int, str] | None = None,
+    allow_pickle: bool = True,
+    overwrite_ok: bool = True,
+) -> Loaded:
+    """Read an adapter and the head beside it, and check that they fit. The model is not touched."""
     numbers, architecture = model.base.config, model.architecture
+    left_out = existing_layers("leave_out", leave_out, numbers)
+    source = peft_files.folder_of(source)
     content = read_json(require(source, adapterhub.CONFIG, version))
+    if peft_files.is_peft(content):
+        name = peft_files.name_of(source) if load_as is None else load_as
+        model.adapters.check_new(name, overwrite_ok)
+        made, head = peft_files.read(model, source, content, version, allow_pickle)
+        adapter = _without_layers(made.adapter, model, left_out) if left_out else made.adapter
+        placed = model.head_placer(head, name, id2label) if with_head and head is not None else None
+        return Loaded(name, adapter, placed, made.shift)
     file = adapterhub.read_adapter_json(content, architecture, numbers.width)
     name = file.name if load_as is None else load_as
     model.adapters.check_new(name, overwrite_ok)
-    left_out = existing_layers("leave_out", leave_out, numbers)
     tensors = read_tensors(adapter_weights(source, version), allow_pickle)
-    adapter = Adapter(file.config, model.base)
+    file = adapterhub.without_unused(file, content, tensors)
+    adapter = Adapter(file.config.fitted(tensors), model.base)
     adapterhub.import_adapter(adapter, tensors, file.name, architecture, numbers)
     if left_out:
         adapter = _without_layers(adapter, model, left_out)
-    place_head = model.head_reader(source, name, allow_pickle, version) if with_head else None
-    model.adapters.put(name, adapter.requires_grad_(True))
-    if place_head is not None:
-        place_head()
+    place_head = model.head_reader(source, name, allow_pickle, version, id2label) if with_head else None
+    return Loaded(name, adapter, place_head)
+
+
+def load_adapter(model: Host, source: Source, set_active: bool, **options: Any) -> str:
+    """See `Model.load_adapter`; `options` are those of `read_adapter`."""
+    loaded = read_adapter(model, source, **options)
+    loaded.place(model)
     if set_active:
-        model.set_active_adapters(name)
-    return name
+        model.set_active_adapters(loaded.name)
+    return loaded.name
 
 
 def adapter_weights(source: Source, version: str | None = None) -> Path:
@@ -109,40 +186,53 @@ def adapter_weights(source: Source, version: str | None = None) -> Path:
 
 
 def _without_layers(adapter: Adapter, model: Host, leave_out: frozenset[int]) -> Adapter:
-    """The same adapter with some layers left out; units that several layers share keep what is left."""
-    config = adapter.config
-    left = tuple(sorted({*getattr(config, "leave_out", ()), *leave_out}))
-    if adapter.shared:
-        raise ValueError("leave_out at load is not possible for an adapter whose layers share one network")
-    smaller = Adapter(config.replace(leave_out=left), model.base)
-    smaller.load_state_dict({key: value for key, value in adapter.state_dict().items() if key in smaller.state_dict()})
+    """The same adapter with some layers left out; what several layers share keeps what is left."""
+    smaller = Adapter(adapter.config.without(leave_out), model.base)
+    there = {site.layer for site in sites_of(model.base.config) if smaller.module_at(site) is not None}
+    if there & leave_out:
+        raise ValueError(f"{adapter.config!r} has no leave_out: it acts in all layers or in none")
+    state = adapter.state_dict()
+    for group, module in smaller.shared.items():
+        if hasattr(module, "part_of"):
+            part: dict[str, Tensor] = module.part_of(adapter.shared[group])  # type: ignore[operator]
+            state |= {f"shared.{group}.{name}": tensor for name, tensor in part.items()}
+    smaller.load_state_dict({key: state[key] for key in smaller.state_dict()})
     return smaller
 
 
 def summary(model: Host, as_dict: bool) -> Any:
     """See `Model.adapter_summary`."""
-    total = sum(parameter.numel() for parameter in model.base.parameters())
-    active = set(names_in(model.adapters.active)) if model.adapters.active is not None else set()
-    rows = []
-    for name, adapter in model.adapters.items():
-        count = sum(parameter.numel() for parameter in adapter.parameters())
-        rows.append(
-            {
-                "name": name,
-                "architecture": adapter.config.architecture or "bottleneck",
-                "#param": count,
-                "%param": 100 * count / total,
-                "active": name in active,
-                "train": all(parameter.requires_grad for parameter in adapter.parameters()),
-            }
-        )
+    pool, total = model.adapters, sum(parameter.numel() for parameter in model.base.parameters())
+    active = set(names_in(pool.active)) if pool.active is not None else set()
+    fusing = set(fusions_in(pool.active)) if pool.active is not None else set()
+    rows = [
+        {
+            **_row(name, adapter.config.architecture or "bottleneck", adapter, total, active),
+            "merged": name in pool.merged,
+        }
+        for name, adapter in pool.items()
+    ]
+    rows += [_row(name, "fusion", fusion, total, fusing) for name, fusion in pool.fusions.items()]
     trained = any(parameter.requires_grad for parameter in model.base.parameters())
     rows.append({"name": "Full model", "#param": total, "%param": 100.0, "train": trained})
     return rows if as_dict else _table(rows)
 
 
+def _row(name: str, architecture: str, module: nn.Module, total: int, active: set[str]) -> dict[str, Any]:
+    count = sum(parameter.numel() for parameter in module.parameters())
+    return {
+        "name": name,
+        "architecture": architecture,
+        "#param": count,
+        "%param": 100 * count / total,
+        "active": name in active,
+        "train": all(parameter.requires_grad for parameter in module.parameters()),
+    }
+
+
 def _table(rows: list[dict[str, Any]]) -> str:
     heads = ["name", "architecture", "#param", "%param", "active", "train"]
+    heads += ["merged"] if any(row.get("merged") for row in rows) else []
     texts = [heads, *([_cell(row.get(head)) for head in heads] for row in rows)]
     widths = [max(len(line[column]) for line in texts) for column in range(len(heads))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in texts]

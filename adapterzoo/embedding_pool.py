@@ -145,6 +145,12 @@ class EmbeddingPool(NamedModules[KeptEmbedding]):
             if biases:
                 kept.heads[name] = Biases(biases).resized(kept.token.num_embeddings)
 
+    def rename_head(self, old: str, new: str) -> None:
+        """Follow a head that has another name."""
+        for _, kept in self.items():
+            if old in kept.heads:
+                kept.heads.rename(old, new)
+
 
 def biases_of(head: nn.Module) -> dict[str, Tensor]:
     """The biases over the vocabulary of a head whose weight is the token embedding's; of any other, none."""

@@ -13,6 +13,7 @@ from torch import nn
 from adapterzoo.core.config import StackConfig
 from adapterzoo.embedding_pool import DEFAULT, Biases, KeptEmbedding, biases_of, new_embedding
 from adapterzoo.host import Host
+from adapterzoo.merging import check_switching
 
 
 @runtime_checkable
@@ -162,6 +163,7 @@ def activate(model: Host, name: str) -> None:
     pool.check(name)
     if name == pool.active:
         return
+    check_switching(model)
     wanted = pool.swap(name, present(model))
     rows, padding = wanted.token.num_embeddings, wanted.token.padding_idx
     network.token = wanted.token

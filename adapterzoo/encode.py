@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from torch import Tensor
 
 from adapterzoo.core.run import Run
+from adapterzoo.core.sites import OUTSIDE
 from adapterzoo.heads.features import Features, Unembed
 from adapterzoo.host import Host
 from adapterzoo.inputs import Inputs, check_mask, decoder_start, last_eos, stack_input
-from adapterzoo.nn.attention import Mask, Memory
+from adapterzoo.nn.attention import Mask, Memory, tiled
 from adapterzoo.nn.cache import Cache
 from adapterzoo.nn.layout import Layout
 from adapterzoo.nn.transformer import StackInput, StackOutput
@@ -30,43 +32,125 @@ def encode(
 
     Args:
         model: whose network.
-        inputs: the inputs, rows with the same adapter together; repeated as often as the plan says.
+        inputs: the inputs, rows with the same adapter together.
         plan: what is active.
         groups: sizes of the runs of rows (or questions) that have an adapter each.
         keep_hidden: whether to keep every layer's output.
         keep_attention: whether to keep attention probabilities.
         cache: the keys and values of the last stack's tokens before these, to be extended.
     """
-    choices, flat = inputs.choices, inputs.flat()
-    run, stacks = plan.start(), model.base.config.stacks()
+    run, last_stack = plan.start(), model.base.config.last_stack
+    passes = _passes(model, inputs, plan, groups, cache)
 
     def forward(stack: str, given: StackInput, memory: Memory | None = None) -> StackOutput:
-        for layout in [given.layout] if memory is None else [given.layout, memory.layout]:
-            layout.choices = choices
-            plan.cut(layout)
-        past = cache if stack == model.base.config.last_stack else None
+        past = cache if stack == last_stack else None
         output: StackOutput = model.base(stack, given, run, memory, keep_hidden, keep_attention, past)
         return output
 
-    if len(stacks) == 2:
-        encoder, last = _both(model, flat, groups, forward, cache)
-    else:
-        stack = next(iter(stacks))
-        memory = _memory(model, flat, groups) if stacks[stack].cross else None
-        encoder, last = None, forward(stack, _lone_input(model, stack, flat, groups, cache), memory)
-    last, encoder = last.trimmed(), None if encoder is None else encoder.trimmed()
+    encoder, memory = _remembered(model, passes, forward)
+    if memory is not None and passes.wide is None:
+        plan.cut(last_stack, passes.layout, memory.layout)
+    last = forward(last_stack, *passes.looking_at(memory)).trimmed()
+    encoder = None if encoder is None else passes.copied(encoder.trimmed())
     same = encoder is not None and encoder.layout.length == last.layout.length
-    eos = last_eos(flat.input_ids, model.config.eos_token_id) if same else None
+    eos = last_eos(inputs.flat().input_ids, model.config.eos_token_id) if same else None
     return Features(
         last=last,
         pool=model.base.pooled,
         encoder=encoder,
-        cls_at=eos,
-        choices=choices,
+        cls_at=None if eos is None else tiled(eos, plan.copies),
+        choices=inputs.choices,
         copies=plan.copies,
         cache=cache,
-        unembed=Unembed.of(run, model.base.config.last_stack, last.layout, last.hidden),
+        unembed=Unembed.of(run, last_stack, last.layout, last.hidden),
+        notes=run.notes,
     )
+
+
+class Passes(NamedTuple):
+    """What goes into the stacks: in copies of the batch, where the plan asks for these, from the first layer on where
+    something acts.
+
+    Attributes:
+        own: the last stack's input.
+        first: the encoder's under a decoder, if it runs.
+        memory: what the caller gave to look at.
+        copies: how many there are.
+        wide: how the copies lie of what is looked at; None if it comes in copies.
+    """
+
+    own: StackInput
+    first: StackInput | None
+    memory: Memory | None
+    copies: int
+    wide: Layout | None
+
+    @property
+    def layout(self) -> Layout:
+        """How the last stack's tokens lie in the end."""
+        return self.own.layout if self.own.repeat is None else self.own.repeat.layout
+
+    def looking_at(self, memory: Memory | None) -> tuple[StackInput, Memory | None]:
+        """The last stack's input, and what it looks at."""
+        if memory is None or self.wide is None:
+            copied = memory
+        else:
+            copied = Memory(tiled(memory.hidden, self.copies), self.wide, Mask(self.wide.mask))
+        repeat = self.own.repeat
+        if repeat is None:
+            return self.own, copied
+        return self.own._replace(repeat=repeat._replace(memory=copied)), memory if repeat.at else copied
+
+    def copied(self, encoder: StackOutput) -> StackOutput:
+        """An encoder's output in copies."""
+        return encoder if self.wide is None else encoder.tiled(self.copies)._replace(layout=self.wide)
+
+
+def _passes(model: Host, inputs: Inputs, plan: Plan, groups: tuple[int, ...], cache: Cache | None) -> Passes:
+    """The stacks' inputs, cut as the plan will cut them: what does not fit is refused before anything runs."""
+    config, flat, copies = model.base.config, inputs.flat(), plan.copies
+    stacks, last, first = config.stacks(), config.last_stack, None
+    memory = _memory(model, flat, groups) if config.last.cross else None
+    if len(stacks) == 2:
+        first = _lone_input(model, "encoder", flat, groups) if memory is None else None
+        seen = (first or memory).layout  # type: ignore[union-attr]  # one of the two is there
+        own = _decoder_input(model, flat, groups, seen, cache)
+    else:
+        seen = None if memory is None else memory.layout
+        own = _lone_input(model, last, flat, groups, cache)
+    for layout in (own.layout, *([] if seen is None else [seen])):
+        layout.choices = inputs.choices
+    touched = first is not None and plan.bottoms["encoder"] < stacks["encoder"].layers
+    at = OUTSIDE if cache is not None else min(plan.bottoms[last], 0 if touched else stacks[last].layers)
+    if first is not None and touched:
+        first = _in_copies(first, copies, plan.bottoms["encoder"])
+        plan.cut("encoder", first.layout if first.repeat is None else first.repeat.layout)
+    wide = None if touched or seen is None else seen.tiled(copies)
+    passes = Passes(_in_copies(own, copies, at), first, memory, copies, wide)
+    plan.cut(last, passes.layout, wide)
+    return passes
+
+
+def _in_copies(given: StackInput, copies: int, at: int) -> StackInput:
+    """A stack's input, repeated before a layer, or right away if that is none."""
+    if copies == 1:
+        return given
+    return given.tiled(copies) if at == OUTSIDE else given.repeated(at, copies)
+
+
+def _remembered(
+    model: Host, passes: Passes, forward: Callable[..., StackOutput]
+) -> tuple[StackOutput | None, Memory | None]:
+    """The encoder's output under a decoder, and what cross-attention looks at."""
+    memory = passes.memory
+    if passes.first is not None:
+        encoder = forward("encoder", passes.first)
+        memory = Memory(encoder.hidden, encoder.layout, Mask(encoder.layout.mask))
+    elif memory is None or len(model.base.config.stacks()) == 1:
+        return None, memory
+    else:
+        encoder = StackOutput(memory.hidden, memory.layout)
+    return encoder, memory._replace(hidden=model.base.remembered(memory.hidden))
 
 
 def memory_of(
@@ -86,15 +170,16 @@ def memory_of(
     hidden, mask = inputs.encoder_hidden_states, inputs.encoder_attention_mask
     if two and hidden is None:
         given = _lone_input(model, "encoder", inputs, groups)
-        plan.cut(given.layout)
+        given.layout.copies = plan.copies
+        plan.cut("encoder", given.layout)
         output: StackOutput = model.base("encoder", given, run)
         hidden, mask = output.layout.grid(output.hidden), output.layout.mask
     seen = Inputs(encoder_hidden_states=hidden, encoder_attention_mask=mask).repeated(rows).flat()
     memory = _memory(model, seen, groups)
     if memory is None or not model.base.config.last.cross:
         return None
-    memory.layout.choices = rows
-    plan.cut(memory.layout)
+    memory.layout.choices, memory.layout.copies = rows, plan.copies
+    plan.cut(model.base.config.last_stack, memory.layout)
     return memory._replace(hidden=model.base.remembered(memory.hidden)) if two else memory
 
 
@@ -123,8 +208,8 @@ def decode(
         given = _decoder_input(model, flat, groups, memory.layout, cache)
     else:
         given = _lone_input(model, stack, flat, groups, cache)
-    given.layout.choices = inputs.choices
-    plan.cut(given.layout)
+    given.layout.choices, given.layout.copies = inputs.choices, plan.copies
+    plan.cut(stack, given.layout)
     output: StackOutput = model.base(stack, given, run, memory, cache=cache)
     return output.trimmed()
 
@@ -155,19 +240,6 @@ def _memory(model: Host, inputs: Inputs, groups: tuple[int, ...]) -> Memory | No
     mask = None if inputs.encoder_attention_mask is None else inputs.encoder_attention_mask.bool()
     layout = Layout.of(hidden.size(0), hidden.size(1), mask, model.padding_free, groups)
     return Memory(layout.tokens(hidden), layout, Mask(layout.mask))
-
-
-def _both(
-    model: Host, inputs: Inputs, groups: tuple[int, ...], forward: Callable[..., StackOutput], cache: Cache | None
-) -> tuple[StackOutput, StackOutput]:
-    memory = _memory(model, inputs, groups)
-    if memory is None:
-        encoder = forward("encoder", _lone_input(model, "encoder", inputs, groups))
-        memory = Memory(encoder.hidden, encoder.layout, Mask(encoder.layout.mask))
-    else:
-        encoder = StackOutput(memory.hidden, memory.layout)
-    memory = memory._replace(hidden=model.base.remembered(memory.hidden))
-    return encoder, forward("decoder", _decoder_input(model, inputs, groups, encoder.layout, cache), memory)
 
 
 def _decoder_input(

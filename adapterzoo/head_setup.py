@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from adapterzoo.context import Scope
-from adapterzoo.core.compose import AdapterCompositionBlock, BatchSplit, Child, Parallel, names_in
+from adapterzoo.core.compose import (
+    AdapterCompositionBlock,
+    BatchSplit,
+    Child,
+    MultiTask,
+    Parallel,
+    Stack,
+    blocks_in,
+    names_in,
+    outside_tasks,
+)
 from adapterzoo.core.registry import NamedModules
 from adapterzoo.heads.base import PredictionHead
 
@@ -27,6 +37,11 @@ class HeadChoice:
     by_rows: bool = False
     sizes: tuple[int | None, ...] = ()
     order: list[int] | None = None
+
+    def repeats(self, batch: int, copies: int) -> int:
+        """How many times these runs of rows lie in so many copies of a batch of so many rows."""
+        times, rest = divmod(sum(self.rows(batch)), batch)
+        return copies // times if times and not rest and copies % times == 0 else 1
 
     def rows(self, batch: int) -> tuple[int, ...]:
         """How many rows each head has, in a batch of so many."""
@@ -50,56 +65,102 @@ class HeadChoice:
             raise TypeError(f"heads are a name, a list of names, or a block such as BatchSplit(…), not {setup!r}")
 
     @staticmethod
-    def of(setup: Any, heads: NamedModules[PredictionHead]) -> HeadChoice:
+    def of(
+        setup: Any,
+        heads: NamedModules[PredictionHead],
+        groups: tuple[int, ...] = (),
+        by_name: bool = False,
+        order: list[int] | None = None,
+    ) -> HeadChoice:
         """What a user wrote, all of whose heads exist.
+
+        Args:
+            setup: the heads.
+            heads: the model's heads.
+            groups: how many rows there are of each task, or of each adapter.
+            by_name: whether it is of each adapter.
+            order: the order in which rows are run.
 
         Raises:
             UnknownName: one does not.
+            ValueError: there are heads for other tasks than those of the rows; or heads for rows by their order in the
+                batch, where adapters have other rows.
         """
         for name in HeadChoice.names(setup):
             heads[name]  # for the error
-        if isinstance(setup, (BatchSplit, Parallel)):
-            runs = _runs(setup, None)
-            return HeadChoice(tuple(name for name, _ in runs), True, tuple(rows for _, rows in runs))
-        return HeadChoice(tuple(HeadChoice.names(setup)))
+        if not isinstance(setup, ByRows):
+            return HeadChoice(tuple(HeadChoice.names(setup)))
+        tasks = () if by_name else groups
+        if any(isinstance(block, MultiTask) and len(block) != len(tasks) for block in blocks_in(setup)):
+            there = f"tasks 0 to {len(tasks) - 1}" if tasks else "no tasks, for no MultiTask setup is active"
+            raise ValueError(f"the heads are {setup!r}, but rows have {there}")
+        if groups and any(isinstance(block, BatchSplit) for block in outside_tasks(setup)):
+            kind = "adapter_names" if by_name else "task_ids"
+            raise ValueError(f"the heads {setup!r} take rows by their order in the batch, but adapters by {kind}")
+        runs = _runs(setup, None, tasks)
+        return HeadChoice(tuple(name for name, _ in runs), True, tuple(rows for _, rows in runs), order)
 
 
-def _runs(node: Child, rows: int | None) -> list[tuple[str | None, int | None]]:
-    """The last name for each run of rows, and how many rows these are; None where rows have no name.
+ByRows = (BatchSplit, MultiTask, Parallel)
+
+
+def _runs(node: Child, rows: int | None, groups: tuple[int, ...]) -> list[tuple[str, int | None]]:
+    """The head for each run of rows, and how many rows these are.
 
     Args:
-        node: a name or a setup.
-        rows: how many rows it sees, None for the whole batch. Only a split divides them, and it knows itself.
+        node: a head's name or a block of names.
+        rows: how many rows it sees, None for the whole batch. Only blocks that know how divide them.
+        groups: how many rows there are of each task.
     """
     if isinstance(node, str):
         return [(node, rows)]
-    if isinstance(node, Parallel):
-        return [run for child in node.children for run in _runs(child, rows)]
-    if isinstance(node, BatchSplit):
-        parts = zip(node.children, node.batch_sizes, strict=True)
-        return [run for child, size in parts for run in _runs(child, size)]
-    last = next((child for child in reversed(node.children) if any(names_in(child))), None)
-    return [(None, rows)] if last is None else _runs(last, rows)
+    sizes: Sequence[int | None] = [rows] * len(node)
+    if isinstance(node, (BatchSplit, MultiTask)):
+        sizes = node.batch_sizes if isinstance(node, BatchSplit) else groups
+    children = node.children if isinstance(node, ByRows) else node.children[-1:]
+    return [run for child, size in zip(children, sizes, strict=False) for run in _runs(child, size, groups)]
 
 
 def heads_from_setup(setup: AdapterCompositionBlock | None, heads: NamedModules[PredictionHead]) -> Any:
     """The heads that belong to a setup's adapters by name; None where one of them is missing.
 
-    A stack's head is its last adapter's; a BatchSplit's are its children's, each for its rows, and so are Parallel's.
+    A stack's head is its last adapter's; a BatchSplit's are its children's, each for its rows, and so are those of
+    Parallel and MultiTask. What mixes its children for one row, such as Average, has none.
     """
-    if setup is None:
+    found = None if setup is None else _named(setup)
+    if found is None or any(name not in heads for name in names_in(found)):
         return None
-    runs = _runs(setup, None)
-    there = [(name, rows) for name, rows in runs if rows != 0] or runs[:1]
-    names = [name for name, _ in there if name is not None and name in heads]
-    if len(names) < len(there):
-        return None
-    if len(set(names)) == 1:
-        return names[0]
-    sizes = [rows for _, rows in there if rows is not None]
-    if not sizes:
-        return Parallel(*names)
-    return BatchSplit(*names, batch_sizes=sizes) if len(sizes) == len(there) else None
+    names = list(dict.fromkeys(names_in(found)))
+    return names[0] if len(names) == 1 else found
+
+
+def _named(node: Child) -> Child | None:
+    """The names of each run of rows in blocks as the setup has them; None where rows have none."""
+    if isinstance(node, Stack):
+        last = next((child for child in reversed(node.children) if any(names_in(child))), None)
+        return None if last is None else _named(last)
+    if not isinstance(node, ByRows):
+        return node if isinstance(node, str) else None
+    sizes = node.batch_sizes if isinstance(node, BatchSplit) else (None,) * len(node)
+    parts: list[tuple[Child, int | None]] = []
+    for child, size in zip(node.children, sizes, strict=True):
+        own = _named(child) if size != 0 else None
+        if own is None and size != 0:
+            return None
+        parts += _unnested(type(node), own, size) if own is not None else []
+    if not parts:
+        return _named(node.children[0]) if node.children else None
+    names = [name for name, _ in parts]
+    if isinstance(node, BatchSplit):
+        return BatchSplit(*names, batch_sizes=[size or 0 for _, size in parts])
+    return type(node)(*names)
+
+
+def _unnested(kind: type[AdapterCompositionBlock], child: Child, size: int | None) -> list[tuple[Child, int | None]]:
+    """A block's child, or that one's own children if it is a block of the same kind."""
+    if isinstance(child, BatchSplit) and kind is BatchSplit:
+        return list(zip(child.children, child.batch_sizes, strict=True))
+    return [(one, None) for one in child] if isinstance(child, Parallel) and kind is Parallel else [(child, size)]
 
 
 def choose(
@@ -108,6 +169,7 @@ def choose(
     scope: Scope | None,
     names: Sequence[str | None] | None,
     order: list[int] | None,
+    groups: tuple[int, ...],
     active: Any,
 ) -> HeadChoice:
     """The heads of one forward, by priority. With `adapter_names`, a row's head is that of its adapter's name.
@@ -118,20 +180,23 @@ def choose(
         scope: what AdapterSetup asks for.
         names: `adapter_names` of the call.
         order: the order in which rows are run.
+        groups: how many rows there are of each adapter or task.
         active: the active head or heads.
 
     Raises:
         UnknownName: a head does not exist.
+        ValueError: heads have other rows than adapters; see `HeadChoice.of`.
     """
+    by_name = names is not None
     if asked is not None:
-        return HeadChoice.of(asked, heads)
+        return HeadChoice.of(asked, heads, groups, by_name, order)
     scoped = None
     if scope is not None:  # with names of its own, the call does not ask for the scope's adapters
         scoped = scope.heads or (heads_from_setup(scope.adapters, heads) if names is None else None)
     otherwise = scoped or active
     if names is not None and any(name in heads for name in names if name is not None):
         return _by_row(heads, names, order, otherwise)
-    return HeadChoice.of(otherwise, heads)
+    return HeadChoice.of(otherwise, heads, groups, by_name, order)
 
 
 def _by_row(

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+
 from adapterzoo.archs.config import ModelConfig
+from adapterzoo.combining import Options, weights_of
+from adapterzoo.core.compose import AdapterCompositionBlock
 from adapterzoo.core.registry import NamedModules, unknown
 from adapterzoo.embedding_pool import biases_of
 from adapterzoo.head_setup import HeadChoice
@@ -13,6 +17,7 @@ from adapterzoo.heads import HEADS, PredictionHead
 from adapterzoo.heads.average import average
 from adapterzoo.heads.make import make_head
 from adapterzoo.models import Model
+from adapterzoo.pool import renamed
 
 
 class HeadedModel(Model):
@@ -203,18 +208,18 @@ class HeadedModel(Model):
         """Add a decoder's language-model head and activate it. See Seq2SeqLMHead."""
         self._add("seq2seq_lm", head_name, overwrite_ok, {"layers": layers})
 
-    def register_custom_head(self, identifier: str, head_cls: type[PredictionHead]) -> None:
+    def register_custom_head(self, identifier: str, head: type[PredictionHead]) -> None:
         """Make a class of yours known under a type's name, for `add_custom_head` and for loading.
 
         Raises:
             TypeError: it is no subclass of PredictionHead.
             ValueError: the type is a built-in one.
         """
-        if not (isinstance(identifier, str) and isinstance(head_cls, type) and issubclass(head_cls, PredictionHead)):
-            raise TypeError(f"register a string and a subclass of PredictionHead, not {identifier!r} and {head_cls!r}")
+        if not (isinstance(identifier, str) and isinstance(head, type) and issubclass(head, PredictionHead)):
+            raise TypeError(f"register a string and a subclass of PredictionHead, not {identifier!r} and {head!r}")
         if not identifier or identifier in HEADS:
             raise ValueError(f"a custom head's type must not be empty or a built-in one's, but it is {identifier!r}")
-        self.custom_heads[identifier] = head_cls
+        self.custom_heads[identifier] = head
 
     def add_custom_head(
         self,
@@ -239,10 +244,15 @@ class HeadedModel(Model):
         normalize_weights: bool = True,
         overwrite_ok: bool = False,
         set_active: bool = False,
+        *,
+        combine_strategy: str = "linear",
+        density: float | None = None,
+        majority_sign_method: str | None = None,
+        generator: torch.Generator | None = None,
     ) -> None:
-        """Add a head whose tensors are the weighted sum of those of heads of one type with the same settings.
+        """Add a head made of heads of one type with the same settings: W = Σ wᵢ Wᵢ, or another strategy.
 
-        W = Σ wᵢ Wᵢ. What a head shares with the network stays shared.
+        What a head shares with the network stays shared.
 
         Args:
             head_name: the new head's name; it may be one of those that are averaged, with `overwrite_ok`.
@@ -251,14 +261,31 @@ class HeadedModel(Model):
             normalize_weights: whether to divide the weights by their sum.
             overwrite_ok: whether to replace a head of that name.
             set_active: whether to activate it.
+            combine_strategy: "linear", "magnitude_prune", "ties", "dare_linear" or "dare_ties"; see `average_adapter`.
+            density, majority_sign_method, generator: as for `average_adapter`.
 
         Raises:
-            UnknownName: there is no such head.
-            ValueError: heads or settings differ, or weights are not one number each or cannot be normalised.
+            UnknownName: there is no such head or strategy.
+            ValueError: heads or settings differ, weights are not one number each or cannot be normalised, or the
+                strategy's options are wrong.
         """
         self.heads.check_new(head_name, overwrite_ok)
-        head = average(self, self.heads, head_name, head_list, weights, normalize_weights)
+        options = Options(density, majority_sign_method, generator)
+        shares = weights_of("head", head_list, weights, normalize_weights)
+        head = average(self, self.heads, head_name, shares, combine_strategy, options)
         self.add_prediction_head(head, overwrite_ok, set_active)
+
+    def rename_adapter(self, old: str, new: str) -> None:
+        """Give an adapter, and the head of its name, another name. See ManagedModel.rename_adapter."""
+        there = old in self.heads
+        if there:
+            self.heads.check_new(new)
+        super().rename_adapter(old, new)
+        if there:
+            self.heads.rename(old, new)
+            self.heads[new].name = new
+            self.embeddings.rename_head(old, new)
+            self._active_head = _renamed(self._active_head, old, new)
 
     def delete_head(self, head_name: str) -> None:
         """Delete a head; if it was active, none is.
@@ -270,6 +297,13 @@ class HeadedModel(Model):
         self.embeddings.renew_head(head_name, {})
         if head_name in HeadChoice.names(self._active_head):
             self._active_head = None
+
+
+def _renamed(heads: Any, old: str, new: str) -> Any:
+    """What is active, with a head under another name."""
+    if isinstance(heads, list):
+        return [_renamed(name, old, new) for name in heads]
+    return renamed(heads, old, new) if isinstance(heads, (str, AdapterCompositionBlock)) else heads
 
 
 def _settings(**values: Any) -> dict[str, Any]:

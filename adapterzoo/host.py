@@ -8,7 +8,9 @@ from torch import nn
 
 from adapterzoo.archs.base import Architecture, StaticHead
 from adapterzoo.archs.config import ModelConfig
+from adapterzoo.core.registry import NamedModules
 from adapterzoo.embedding_pool import EmbeddingPool
+from adapterzoo.fusion import Fusion
 from adapterzoo.nn.transformer import Transformer
 from adapterzoo.pool import AdapterPool
 from adapterzoo.store import Source
@@ -22,6 +24,7 @@ class Host(Protocol):
     config: ModelConfig
     base: Transformer
     adapters: AdapterPool
+    fusions: NamedModules[Fusion]
     embeddings: EmbeddingPool
     padding_free: bool
 
@@ -36,8 +39,13 @@ class Host(Protocol):
     def write_head(self, directory: Source, name: str) -> None:
         """Write the head that belongs to an adapter, if there is one."""
 
-    def head_reader(self, directory: Source, name: str, allow_pickle: bool, revision: str | None) -> Any:
+    def head_reader(
+        self, directory: Source, name: str, allow_pickle: bool, revision: str | None, id2label: Any = None
+    ) -> Any:
         """Read the head beside an adapter; returns what puts it in place, or None."""
+
+    def head_placer(self, file: Any, name: str, id2label: Any = None) -> Any:
+        """Make a head of its files, read; returns what puts it in place, or None."""
 
     def set_active_adapters(self, adapter_setup: Any, skip_layers: Any = None) -> None:
         """Make a setup the active one."""

@@ -25,8 +25,9 @@ from adapterzoo.heads.lm import LMHead
 from adapterzoo.input_checks import checked
 from adapterzoo.inputs import Inputs
 from adapterzoo.nn.cache import Cache
-from adapterzoo.plan import Plan
+from adapterzoo.routing import Routing, route
 from adapterzoo.rows import in_order, restore, tiled
+from adapterzoo.scores import attach
 
 
 class Model(EmbeddedModel):
@@ -37,6 +38,7 @@ class Model(EmbeddedModel):
 
     generation_file: Mapping[str, Any] | None = None  # what generation_config.json beside the checkpoint held
     _generation_config: GenerationConfig | None = None
+    accepts_loss_kwargs = False  # transformers' Trainer asks: heads average a loss over the batch that they see
 
     def forward(
         self,
@@ -57,14 +59,20 @@ class Model(EmbeddedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
+        output_adapter_gating_scores: bool | None = None,
+        output_adapter_fusion_attentions: bool | None = None,
         adapter_names: Sequence[str | None] | None = None,
+        task_ids: Sequence[int | str] | Tensor | None = None,
         head: Any = None,
         **labels: Any,
     ) -> Any:
         """Run the model. Arguments and outputs are HF's; these are ours:
 
         Args:
+            output_adapter_gating_scores: whether to tell adapters' gates: see ModelOutput.
+            output_adapter_fusion_attentions: whether to tell fusions' weights.
             adapter_names: an adapter's name for each row, in any order; None for the bare model.
+            task_ids: under a MultiTask setup each row's task, in any order: a child's number or name.
             head: the head to use, before any that is active.
             use_cache: whether to return a decoder's keys and values as `past_key_values`; not unless asked for.
             past_key_values: what an earlier call returned. The ids are those of the tokens after it; the decoder's
@@ -102,18 +110,28 @@ class Model(EmbeddedModel):
         keep_hidden = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         keep_attention = config.output_attentions if output_attentions is None else output_attentions
         as_dict = config.return_dict if return_dict is None else return_dict
-        plan, order, groups = self._route(adapter_names, inputs.rows)
-        heads = self._heads(head, current_scope(), adapter_names, order)
+        scores = {
+            "adapter_gating_scores": output_adapter_gating_scores,
+            "adapter_fusion_attentions": output_adapter_fusion_attentions,
+        }
+        noted = any(scores.values())
+        routing = route(self.adapters, self.base, adapter_names, task_ids, inputs.rows, self.heads_of(), noted)
+        plan, order, groups = routing
+        if cache is not None:
+            plan.check_cache(self.base.config.last_stack)
+        heads = self._heads(head, current_scope(), adapter_names, routing)
         by_name = adapter_names is not None
         check_arguments(type(self).__name__, NETWORK_ARGUMENTS, self._modules_of(heads), labels, by_name)
         if order is not None:
             inputs = inputs.picked(torch.tensor(order))
             labels = {name: in_order(value, order) for name, value in labels.items()}
-        inputs = self._with_decoder_input(inputs, heads, labels).tiled(plan.copies)
-        labels = {name: tiled(value, inputs.rows // plan.copies, plan.copies) for name, value in labels.items()}
+        inputs = self._with_decoder_input(inputs, heads, labels)
         features = encode(self, inputs, plan, groups, keep_hidden, keep_attention, cache)
-        output = self._respond(features, heads, inputs, labels, as_dict)
-        return output if order is None else restore(output, order, inputs.choices)
+        labels = {name: tiled(value, inputs.rows, plan.copies) for name, value in labels.items()}
+        output = self._respond(features, heads, inputs.tiled(plan.copies), labels, as_dict)
+        whole = routing.whole_order
+        output = output if whole is None else restore(output, whole, inputs.choices)
+        return attach(output, scores, self, features.notes, whole, inputs.choices) if noted else output
 
     # ------------------------------------------------------------------------------------------ generating
 
@@ -142,6 +160,7 @@ class Model(EmbeddedModel):
         *,
         attention_mask: Tensor | None = None,
         adapter_names: Sequence[str | None] | None = None,
+        task_ids: Sequence[int | str] | Tensor | None = None,
         head: Any = None,
         streamer: Streamer | None = None,
         generation_config: GenerationConfig | None = None,
@@ -157,6 +176,7 @@ class Model(EmbeddedModel):
                 left. Without any, `bos_token_id` begins.
             attention_mask: (B, T), its padding; told by the padding token if None.
             adapter_names: an adapter's name for each row, in any order; None for the bare model.
+            task_ids: under a MultiTask setup each row's task, in any order: a child's number or name.
             head: the head to use, before any that is active.
             streamer: is given the prompt and each step's tokens as they come, by `put`, and told by `end`.
             generation_config: options, before the model's `generation_config`.
@@ -172,7 +192,7 @@ class Model(EmbeddedModel):
             ValueError: there is no head that generates, or options or inputs do not fit the model or each other.
         """
         given = {"input_ids": input_ids, "attention_mask": attention_mask, **options}
-        return self._generation(given, adapter_names, head, generation_config, generator).run(streamer)
+        return self._generation(given, adapter_names, task_ids, head, generation_config, generator).run(streamer)
 
     def generate_stream(
         self,
@@ -180,6 +200,7 @@ class Model(EmbeddedModel):
         *,
         attention_mask: Tensor | None = None,
         adapter_names: Sequence[str | None] | None = None,
+        task_ids: Sequence[int | str] | Tensor | None = None,
         head: Any = None,
         generation_config: GenerationConfig | None = None,
         generator: torch.Generator | None = None,
@@ -192,7 +213,7 @@ class Model(EmbeddedModel):
             ValueError: as for `generate`, or there are beams, whose tokens are known at the end alone.
         """
         given = {"input_ids": input_ids, "attention_mask": attention_mask, **options}
-        generation = self._generation(given, adapter_names, head, generation_config, generator)
+        generation = self._generation(given, adapter_names, task_ids, head, generation_config, generator)
         generation.check_stream()
         return generation.stream()
 
@@ -200,6 +221,7 @@ class Model(EmbeddedModel):
         self,
         given: dict[str, Any],
         names: Sequence[str | None] | None,
+        tasks: Sequence[int | str] | Tensor | None,
         head: Any,
         config: GenerationConfig | None,
         generator: torch.Generator | None,
@@ -213,15 +235,16 @@ class Model(EmbeddedModel):
         config = (defaults if config is None else config.over(defaults)).changed(**options)
         config.check_available()
         prompt = prompt_of(inputs, config, self.base.config, type(self).__name__, self.device)
-        plan, order, groups = self._route(names, len(prompt.ids))
-        heads = self._generating(self._heads(head, current_scope(), names, order), len(prompt.ids), plan.copies)
+        routing = route(self.adapters, self.base, names, tasks, len(prompt.ids), self.heads_of())
+        plan, chosen = routing.plan, self._heads(head, current_scope(), names, routing)
+        heads = self._generating(chosen, len(prompt.ids), plan.copies)
         if not self.base.config.last.causal:
             raise ValueError(
                 f"{type(self).__name__} cannot generate: its tokens look at later ones, too; is_decoder=True in its "
                 "config makes it a decoder"
             )
-        route = Route(plan, order, groups, heads)
-        return Generation.of(self, prompt.tiled(plan.copies), route, config, least, generator)
+        way = Route(plan, routing.whole_order, routing.groups, heads)
+        return Generation.of(self, prompt.tiled(plan.copies), way, config, least, generator)
 
     def _generating(self, heads: Any, rows: int, copies: int) -> list[tuple[LMHead, int]]:
         """The heads that generate, each for its run of rows, from what `_heads` gave.
@@ -249,26 +272,12 @@ class Model(EmbeddedModel):
             raise TypeError(f"past_key_values is what an earlier call with use_cache=True returned, not {given!r}")
         return Cache(last.layers) if given is None else given
 
-    def _route(self, names: Sequence[str | None] | None, rows: int) -> tuple[Plan, list[int] | None, tuple[int, ...]]:
-        """The plan for this call, the order of rows (None: as they are), and the sizes of the runs of rows."""
-        if names is not None:
-            if isinstance(names, str) or not isinstance(names, Sequence):
-                raise TypeError(f"adapter_names is a list with a name or None for each row, not {names!r}")
-            if len(names) != rows:
-                raise ValueError(f"adapter_names has {len(names)} names, but the batch has {rows} rows")
-            # Rows without a head of their adapter's name share one: they lie together, for its loss is their mean.
-            plan, order, groups = self.adapters.rows_plan(names, self.base, self.heads_of())
-            return plan, None if order == list(range(rows)) else order, groups
-        scope = current_scope()
-        setup = self.adapters.active if scope is None else self.adapters.checked(scope.adapters)
-        return self.adapters.plan(setup, self.base), None, ()
-
     def _heads(
         self,
         head: Any,
         scope: Scope | None,
         names: Sequence[str | None] | None,
-        order: list[int] | None,
+        routing: Routing,
     ) -> Any:
         """The heads for this call, for `_respond`; a model without heads has none."""
         if head is not None:

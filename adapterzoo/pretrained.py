@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adapterzoo import embedding_files
+from adapterzoo import embedding_files, sharing
 from adapterzoo.archs.base import ARCHITECTURES, Architecture, StaticHead
 from adapterzoo.archs.config import ModelConfig
 from adapterzoo.core.compose import AdapterCompositionBlock
@@ -20,7 +20,8 @@ from adapterzoo.core.fields import fits
 from adapterzoo.core.registry import NamedModules, listing, unknown
 from adapterzoo.embeddings import at_default
 from adapterzoo.fit import Fit, fit, holders
-from adapterzoo.formats import adapterhub, hf
+from adapterzoo.formats import adapterhub, adapterhub_fusion, hf
+from adapterzoo.merging import unmerged
 from adapterzoo.store import FileError, Source, find, read_json, require, write_json, write_tensors
 from adapterzoo.writing import together
 
@@ -31,6 +32,7 @@ STATE = "adapterzoo"  # config.json's entry for what was active
 
 KINDS = {
     "adapters": (adapterhub.CONFIG, adapterhub.WEIGHTS[0]),
+    "fusions": (adapterhub_fusion.CONFIG, adapterhub_fusion.WEIGHTS[0]),
     "heads": (adapterhub.HEAD_CONFIG, adapterhub.HEAD_WEIGHTS[0]),
     "embeddings": (embedding_files.WEIGHTS, *embedding_files.TOKENIZER_FILES),
 }
@@ -221,11 +223,11 @@ def initialise_missing(holders: Mapping[str, nn.Module], names: list[str], std: 
 def save(model: Any, directory: Source) -> None:
     """See `Model.save_pretrained`."""
     active = model.embeddings.active
-    with at_default(model), together():  # HF's file holds the embedding that is the model's own
-        _save(model, Path(directory), active)
+    with unmerged(model) as merged, at_default(model), together():  # HF's file holds what is the model's own
+        _save(model, Path(directory), active, merged)
 
 
-def _save(model: Any, folder: Path, active_embeddings: str) -> None:
+def _save(model: Any, folder: Path, active_embeddings: str, merged: tuple[str, ...]) -> None:
     static, architecture = model.static, model.architecture
     head = next(iter(model.heads_of().values())) if static is not None else None
     tied = head.tied if head is not None else set()
@@ -234,10 +236,12 @@ def _save(model: Any, folder: Path, active_embeddings: str) -> None:
     config = config_json(model.config, class_name, next(model.base.parameters()).dtype)
     config.pop(STATE, None)
     heads = {} if static is not None else model.heads_of()
-    if len(model.adapters) or len(model.embeddings) or heads:
-        config[STATE] = _state(model, list(heads), active_embeddings)
+    if len(model.adapters) or len(model.fusions) or len(model.embeddings) or heads:
+        config[STATE] = _state(model, list(heads), active_embeddings, merged)
     for name in model.adapters:
         model.save_adapter(folder / "adapters" / NamedModules.slug(name), name, with_head=False)
+    for name in model.fusions:
+        model.save_adapter_fusion(folder / "fusions" / NamedModules.slug(name), name)
     for name in heads:
         model.save_head(folder / "heads" / NamedModules.slug(name), name)
     embedding_files.save_all(model, folder / "embeddings")
@@ -250,7 +254,7 @@ def _save(model: Any, folder: Path, active_embeddings: str) -> None:
         write_json(folder / GENERATION, generation)
 
 
-def _state(model: Any, heads: list[str], active_embeddings: str) -> dict[str, Any]:
+def _state(model: Any, heads: list[str], active_embeddings: str, merged: tuple[str, ...]) -> dict[str, Any]:
     """What config.json says of what lies beside it, and of what was active."""
     embeddings = {"embeddings": list(model.embeddings.added), "active_embeddings": active_embeddings}
     return {
@@ -259,6 +263,9 @@ def _state(model: Any, heads: list[str], active_embeddings: str) -> dict[str, An
         "adapters": list(model.adapters),
         "heads": heads,
         "active_head": _plain(getattr(model, "active_head", None)),
+        **({"fusions": list(model.fusions)} if len(model.fusions) else {}),
+        **({"merged_adapters": list(merged)} if merged else {}),
+        **({"shared_parameters": sharing.to_plain(model.adapters)} if model.adapters.shares else {}),
         **(embeddings if len(model.embeddings) else {}),
     }
 
@@ -291,10 +298,16 @@ def _restore_folders(model: Any, source: Source, revision: str | None, allow_pic
     for name in kept["adapters"]:
         folder = kept_folder(source, "adapters", NamedModules.slug(name), revision)
         model.load_adapter(folder, load_as=name, with_head=False, allow_pickle=allow_pickle)
+    for name in kept["fusions"]:
+        folder = kept_folder(source, "fusions", NamedModules.slug(name), revision)
+        model.load_adapter_fusion(folder, load_as=name, with_head=False, allow_pickle=allow_pickle)
     for name in kept["embeddings"]:
         model.load_embeddings(kept_folder(source, "embeddings", NamedModules.slug(name), revision), name)
     if kept["embeddings"]:
         model.set_active_embeddings(state.get("active_embeddings"))
+    sharing.from_plain(model.adapters, state.get("shared_parameters", {}))
+    if state.get("merged_adapters"):
+        model.merge_adapter(state["merged_adapters"])
     active = _from_plain(state.get("active_adapters"))
     model.adapters.activate(active, model.base, state.get("skip_layers"))
     if state.get("active_head") is not None and hasattr(model, "active_head"):
@@ -302,7 +315,7 @@ def _restore_folders(model: Any, source: Source, revision: str | None, allow_pic
 
 
 def kept_names(state: Any, source: Source) -> dict[str, list[str]]:
-    """Names of what lies beside a saved model, by "adapters", "heads" and "embeddings".
+    """Names of what lies beside a saved model, by kind: see `KINDS`.
 
     Args:
         state: what its config.json has under `STATE`; None where it has nothing.
@@ -319,7 +332,7 @@ def kept_names(state: Any, source: Source) -> dict[str, list[str]]:
 
 
 def kept_folder(source: Source, kind: str, name: str, revision: str | None = None) -> Path:
-    """The folder of an adapter, head or embedding within a saved model; on the Hub, its files are fetched first.
+    """The folder of one of `KINDS` within a saved model; on the Hub, its files are fetched first.
 
     Raises:
         FileNotFoundError: it is not there, though config.json names it.

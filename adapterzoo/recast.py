@@ -14,8 +14,10 @@ from adapterzoo.adapter import Adapter
 from adapterzoo.archs.config import ModelConfig
 from adapterzoo.embeddings import activate, at_default, carry_over
 from adapterzoo.fixed_class import fixed_class
+from adapterzoo.fusion import Fusion
 from adapterzoo.heads.base import PredictionHead
 from adapterzoo.heads.make import make_head
+from adapterzoo.merging import unmerged
 from adapterzoo.pretrained import initialise_missing
 
 logger = logging.getLogger("adapterzoo")
@@ -26,7 +28,7 @@ def to_flexible(model: Any, head_name: str) -> Any:
     static = model.static
     if static.decoder_only:
         raise ValueError(f"{type(model).__name__} is a decoder alone, of which there is no class with flexible heads")
-    with at_default(model):
+    with unmerged(model) as merged, at_default(model):
         made = _with_network_of(model, "AdapterModel", _copied(model.config))
         made.heads.check_new(head_name)
         with torch.device("meta"):
@@ -35,6 +37,7 @@ def to_flexible(model: Any, head_name: str) -> Any:
         made.add_prediction_head(head)
         carry_over(model, made, {head_name: "default"})
     activate(made, model.embeddings.active)
+    made.merge_adapter(merged)
     return made
 
 
@@ -44,7 +47,7 @@ def to_static(model: Any, head_name: str | None, class_name: str | None) -> Any:
     if not isinstance(name, str):
         raise ValueError("name a head: not just one is active")
     head: PredictionHead = model.heads[name]
-    with at_default(model):
+    with unmerged(model) as merged, at_default(model):
         found = fixed_class(model, head, class_name)
         made = _with_network_of(model, found.static.suffix, found.config)
         _take(made.head, head, made.head.tied)
@@ -52,6 +55,7 @@ def to_static(model: Any, head_name: str | None, class_name: str | None) -> Any:
         made.head.train(head.training)
         carry_over(model, made, {"default": name})
     activate(made, model.embeddings.active)
+    made.merge_adapter(merged)
     return made
 
 
@@ -75,6 +79,11 @@ def _with_network_of(model: Any, suffix: str, config: ModelConfig) -> Any:
         twin = made.adapters.put(name, Adapter(adapter.config, made.base))
         twin.load_state_dict(adapter.state_dict())
         _same_flags(twin, adapter)
+    for name, fusion in model.fusions.items():
+        copied = Fusion(fusion.config, fusion.names, fusion.sites, made.base)
+        copied.load_state_dict(fusion.state_dict())
+        _same_flags(copied, fusion)
+        made.adapters.put_fusion(name, copied)
     made.adapters.activate(model.adapters.active, made.base, sorted(model.adapters.skip_layers))
     made.padding_free = model.padding_free
     return made.train(model.training)

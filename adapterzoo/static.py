@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -90,16 +90,26 @@ class StaticModel(Model):
         self.save_head(directory)
 
     def head_reader(
-        self, directory: Source, name: str, allow_pickle: bool, revision: str | None
+        self,
+        directory: Source,
+        name: str,
+        allow_pickle: bool,
+        revision: str | None,
+        id2label: Mapping[int, str] | None = None,
     ) -> Callable[[], None] | None:
         """What puts the head beside an adapter in place; None, and a warning, if it is another class's."""
         if not head_files.has_head(directory, revision):
             return None
-        file = head_files.read_head(directory, allow_pickle, revision)
+        return self.head_placer(head_files.read_head(directory, allow_pickle, revision), name, id2label)
+
+    def head_placer(
+        self, file: head_files.HeadFile, name: str, id2label: Mapping[int, str] | None = None
+    ) -> Callable[[], None] | None:
+        """What puts a head that was read in place; None, and a warning, if it is another class's."""
         if file.model_class != type(self).__name__:
             logger.warning("%s; the adapter is loaded without it", head_files.mismatch(file, type(self).__name__))
             return None
-        return self._placer(file)
+        return self._placer(file if id2label is None else replace(file, labels=dict(id2label)))
 
     def _placer(self, file: head_files.HeadFile) -> Callable[[], None]:
         assert self.static is not None
@@ -132,7 +142,7 @@ class StaticModel(Model):
             raise ValueError(head_files.mismatch(file, type(self).__name__))
         self._placer(file)()
 
-    def _heads(self, head: Any, scope: Any, names: Sequence[str | None] | None, order: Any) -> Any:
+    def _heads(self, head: Any, scope: Any, names: Sequence[str | None] | None, routing: Any) -> Any:
         if head is not None:
             raise ValueError(f"{type(self).__name__} has one fixed head; an AdapterModel class has named ones")
         return self.head

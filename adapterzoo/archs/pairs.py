@@ -82,6 +82,7 @@ def paired(first: Architecture, last: Architecture, tied: bool) -> dict[str, Any
             **{f"decoder.{site}": stem + place for site, place in last.places.items()},
         },
         "groups": {
+            "shared": f"encoder.{first.hub_group('shared')}",
             "encoder_prefix": f"encoder.{first.hub_group('self_prefix')}",
             **{group: stem + last.hub_group(group) for group in ("self_prefix", "cross_prefix")},
         },

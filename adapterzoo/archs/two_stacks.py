@@ -151,4 +151,5 @@ BART_PLACES = {
     "attn.kv": "{stack}.layers.{i}.self_attn",
     "cross.kv": "{stack}.layers.{i}.encoder_attn",
     "embed": "{stack}",
+    "token": "{stack}.embed_tokens",
 }

@@ -46,10 +46,12 @@ def adapter_facts(source: Source, allow_pickle: bool = False, network: NetworkCo
     architecture = architecture.under(architecture.config())
     width = content.get("hidden_size") or architecture.network(architecture.config()).width
     file = adapterhub.read_adapter_json(content, architecture, width if network is None else network.width)
-    tensors = read_tensors(adapter_weights(source), allow_pickle)
-    config, left_out = file.config, False
+    stored = read_tensors(adapter_weights(source), allow_pickle)
+    file = adapterhub.without_unused(file, content, stored)
+    config, left_out = file.config.fitted(stored), False
+    tensors = config.from_hub(stored)
     if network is None:
-        network, left_out = guessed_network(architecture, width, tensors, file.name), bool(config.get("leave_out"))
+        network, left_out = guessed_network(architecture, width, tensors, file.name), bool(config.left_out)
         config = config.replace(leave_out=()) if left_out else config  # numbers of layers of a model that is not known
     names, second = _names(config, file.name, architecture, network)
     placed = adapterhub.place(tensors, names, second, file.name, architecture)
@@ -63,10 +65,13 @@ def adapter_facts(source: Source, allow_pickle: bool = False, network: NetworkCo
         "version": content.get("version"),
         "made_for": {key: content.get(key) for key in ("model_class", "model_name")},
         "sizes": {"width": network.width, "layers": _layers(placed.sources)},
-        **weights(tensors, placed.sources.values()),
+        **weights(stored, [key for key in stored if key not in (*placed.unexpected, *placed.unused)]),
         "tensors": [
-            tensor_row(tensors, placed.sources[ours], ours) for ours in names.values() if ours in placed.sources
+            tensor_row(stored, placed.sources[ours], ours)
+            for ours in names.values()
+            if placed.sources.get(ours) in stored
         ],
+        "converted": sorted(set(stored) - set(tensors)),
         "unused": sorted(placed.unused),
         "unexpected": sorted(placed.unexpected),
         "missing": _missing(names, placed.sources, left_out),

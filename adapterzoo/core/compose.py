@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,10 +21,14 @@ __all__ = [
     "Setup",
     "Split",
     "Stack",
+    "blocks_in",
     "check_composition",
     "copies",
+    "fusions_in",
     "names_in",
+    "outside_tasks",
     "parse_composition",
+    "tasks_of",
 ]
 
 
@@ -110,7 +116,8 @@ class Fuse(AdapterCompositionBlock):
         object.__setattr__(self, "name", self._usual_name() if name is None else name)
 
     def _usual_name(self) -> str:
-        return ",".join(child if isinstance(child, str) else child.last() for child in self.children)
+        last = (list(names_in(child))[-1:] for child in self.children)
+        return ",".join(name for names in last for name in names)
 
     def options(self) -> dict[str, Any]:
         """The name, where it is not the usual one."""
@@ -121,13 +128,18 @@ class Fuse(AdapterCompositionBlock):
 class Average(AdapterCompositionBlock):
     """The weighted mean of the children's outputs, Σ wᵢ·oᵢ, at every place over those that act there.
 
+    The weights of a child that does not act at a place are taken over by the others, so that their sum stays. Of
+    prefixes and prompts it is the mean of what is put before the rows, which must be as long in each child. Where a
+    child's output is the block's as it stands (AdapterPlus), the others' count with the residual and the LayerNorm.
+
     Args:
         children: names or blocks.
         weights: a weight for each; equal ones if None.
         normalize_weights: whether to divide the weights by their sum.
 
     Raises:
-        ValueError: not as many weights as children, or their sum is 0 and cannot be divided by.
+        TypeError: the weights are no list.
+        ValueError: not as many weights as children, one is no finite number, or their sum is 0: no dividing by that.
     """
 
     __slots__ = ("weights",)
@@ -137,7 +149,7 @@ class Average(AdapterCompositionBlock):
         self, *children: Child, weights: Sequence[float] | None = None, normalize_weights: bool = True
     ) -> None:
         super().__init__(*children)
-        given = (1.0,) * len(children) if weights is None else tuple(float(weight) for weight in weights)
+        given = (1.0,) * len(children) if weights is None else _numbers(weights)
         if len(given) != len(children):
             raise ValueError(f"Average has {len(children)} children but {len(given)} weights: {list(given)}")
         total = sum(given)
@@ -154,7 +166,10 @@ class Average(AdapterCompositionBlock):
 
 @BLOCKS.register("MultiTask")
 class MultiTask(AdapterCompositionBlock):
-    """Each child for the rows of its task, in any order: `model(…, task_ids=[…])` says each row's task."""
+    """Each child for the rows of its task, in any order: `model(…, task_ids=[…])` says each row's task.
+
+    A task is its child's number or name; a block's name is that of its last adapter. A task may have no row in a batch.
+    """
 
     __slots__ = ()
 
@@ -191,6 +206,24 @@ def copies(setup: Child) -> int:
     return 1
 
 
+def tasks_of(setup: Child) -> tuple[frozenset[str], ...]:
+    """What each task of a setup's MultiTask blocks is called: the last adapter of its child; () without such blocks.
+
+    A name that stands for several tasks stands for none.
+    """
+    blocks = [block for block in blocks_in(setup) if isinstance(block, MultiTask)]
+    if not blocks:
+        return ()
+    names = [{_name_of(block.children[task]) for block in blocks} for task in range(min(map(len, blocks)))]
+    count = Counter(name for one in names for name in one)
+    return tuple(frozenset(name for name in one if name is not None and count[name] == 1) for one in names)
+
+
+def _name_of(child: Child) -> str | None:
+    """A child's last name, if it has any."""
+    return next(reversed(list(names_in(child))), None)
+
+
 def check_composition(setup: Child) -> None:
     """Check that a setup has a meaning, whatever adapters it names.
 
@@ -198,28 +231,52 @@ def check_composition(setup: Child) -> None:
         ValueError: it has none; the message says why.
     """
     copies(setup)
-    tasks = {len(block) for block in _blocks(setup) if isinstance(block, MultiTask)}
-    if len(tasks) > 1:
-        counts = " and ".join(map(str, sorted(tasks)))
-        raise ValueError(f"{setup!r} has MultiTask blocks of {counts} children, but a row has one task")
-    for block in _blocks(setup):
+    _check_tasks(setup)
+    for block in blocks_in(setup):
         if isinstance(block, (Average, Fuse, Split, MultiTask)) and not block.children:
             raise ValueError(f"{type(block).__name__} needs at least one child")
-        if isinstance(block, (BatchSplit, Parallel, MultiTask)):
-            inner = next((b for child in block for b in _blocks(child) if isinstance(b, MultiTask)), None)
-            if inner is not None:
-                raise ValueError(
-                    f"{inner!r} is for all rows of the batch, whichever task they have, so it cannot lie in {block!r}, "
-                    "which has rows of its own for each child"
-                )
 
 
-def _blocks(setup: Child) -> Iterator[AdapterCompositionBlock]:
+def _check_tasks(setup: Child) -> None:
+    """Check that rows may be sorted by their tasks.
+
+    Raises:
+        ValueError: they may not.
+    """
+    outer = [block for block in outside_tasks(setup) if isinstance(block, MultiTask)]
+    inner = [block for multi in outer for child in multi for block in blocks_in(child) if isinstance(block, MultiTask)]
+    if inner:
+        raise ValueError(f"{inner[0]!r} is for all tasks, so it cannot lie in {outer[0]!r}, which has a child for each")
+    if len({len(block) for block in outer}) > 1:
+        counts = " and ".join(map(str, sorted({len(block) for block in outer})))
+        raise ValueError(f"{setup!r} has MultiTask blocks of {counts} children, but a row has one task")
+    split = next((block for block in outside_tasks(setup) if isinstance(block, BatchSplit)), None)
+    if outer and split is not None:
+        raise ValueError(
+            f"{split!r} takes rows by their order in the batch, {outer[0]!r} by their tasks; "
+            "a BatchSplit may lie in a task's child, for its rows: MultiTask(BatchSplit(…), …)"
+        )
+
+
+def outside_tasks(setup: Child) -> Iterator[AdapterCompositionBlock]:
+    """The blocks in a setup, but for those in MultiTask's children."""
+    if isinstance(setup, AdapterCompositionBlock):
+        yield setup
+        for child in () if isinstance(setup, MultiTask) else setup.children:
+            yield from outside_tasks(child)
+
+
+def blocks_in(setup: Child) -> Iterator[AdapterCompositionBlock]:
     """All blocks in a setup, the outer ones first."""
     if isinstance(setup, AdapterCompositionBlock):
         yield setup
         for child in setup.children:
-            yield from _blocks(child)
+            yield from blocks_in(child)
+
+
+def fusions_in(setup: Child) -> list[str]:
+    """The names of the fusions that a setup asks for."""
+    return [block.name for block in blocks_in(setup) if isinstance(block, Fuse)]
 
 
 def _sizes(block: AdapterCompositionBlock, what: str, given: int | Sequence[int]) -> tuple[int, ...]:
@@ -230,9 +287,18 @@ def _sizes(block: AdapterCompositionBlock, what: str, given: int | Sequence[int]
     sizes = (given,) * count if isinstance(given, int) else tuple(given)
     if len(sizes) != count:
         raise ValueError(f"{kind} has {count} children but {len(sizes)} {what}: {list(sizes)}")
-    if any(not isinstance(size, int) or size < 0 for size in sizes):
+    if any(type(size) is not int or size < 0 for size in sizes):
         raise ValueError(f"{what} must be whole numbers, 0 or more, not {list(sizes)}")
     return sizes
+
+
+def _numbers(weights: Sequence[float]) -> tuple[float, ...]:
+    """Weights as plain numbers."""
+    if isinstance(weights, str) or not isinstance(weights, Sequence):
+        raise TypeError(f"weights are a list of numbers, not {weights!r}")
+    if any(isinstance(one, bool) or not isinstance(one, (int, float)) or not math.isfinite(one) for one in weights):
+        raise ValueError(f"weights must be finite numbers, not {list(weights)}")
+    return tuple(map(float, weights))
 
 
 def parse_composition(setup: Setup) -> AdapterCompositionBlock | None:

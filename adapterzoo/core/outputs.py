@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 import torch
 from torch import Tensor
+
+Scores = dict[str, dict[int, dict[str, Tensor]]]
+"""Scores by the name of what tells them, layer and place."""
 
 
 @dataclass(eq=False)
 class ModelOutput:
     """Base of all outputs: `out.logits`, `out["logits"]`, `out[0]`, `out[1:]`, `out.to_tuple()`.
 
-    Fields that are None are left out of the keys and of the tuple.
+    Fields that are None are left out of the keys and of the tuple. The scores are last.
+
+    Attributes:
+        adapter_gating_scores: if asked for: adapters' gates by name, layer and place, (rows) or (rows, gates) each.
+        adapter_fusion_attentions: if asked for: fusions' weights by name, layer and place, (rows, T, adapters) each;
+            zeros at padding.
     """
+
+    adapter_gating_scores: Scores | None = field(default=None, kw_only=True)
+    adapter_fusion_attentions: Scores | None = field(default=None, kw_only=True)
 
     def keys(self) -> list[str]:
         """Names of the fields that are there."""
-        return [f.name for f in fields(self) if getattr(self, f.name) is not None]
+        ordered: list[Field[Any]] = sorted(fields(self), key=lambda one: bool(one.kw_only))  # the base's last
+        return [one.name for one in ordered if getattr(self, one.name) is not None]
 
     def values(self) -> list[Any]:
         """The fields that are there."""

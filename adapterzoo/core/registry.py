@@ -143,6 +143,20 @@ class NamedModules(nn.Module, Generic[M]):
         self[name]  # for the message
         del self._modules[self.slug(name)]
 
+    def rename(self, old: str, new: str) -> None:
+        """Give a module another name; it keeps its place in the order.
+
+        Raises:
+            UnknownName: there is none of the old name.
+            ValueError: the new one is taken.
+        """
+        self[old]  # for the message
+        self.check_new(new)
+        modules = {new if name == old else name: module for name, module in self.items()}
+        self._modules.clear()
+        for name, module in modules.items():
+            self[name] = module
+
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and self.slug(name) in self._modules
 

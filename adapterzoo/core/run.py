@@ -77,7 +77,7 @@ class Note(NamedTuple):
         what: "gate" or "fusion".
         name: the adapter's or the fusion's name.
         site: the place.
-        value: by row or by token, padding included.
+        value: by row, or on the grid, zeros at padding.
     """
 
     what: str
@@ -95,7 +95,7 @@ class Ctx(NamedTuple):
         x: linear: the projection's input; kv: the attention block's input; norm: its input; lookup: the ids.
         weight: linear, lookup: gives the frozen weight (d_out, d_in) and bias, as views; norm: gain and bias (D).
         residual: join: the other side of the addition.
-        norm: join: the LayerNorm that follows the addition, if one does.
+        norm: join: the LayerNorm that follows the addition, if one does; norm: the LayerNorm itself.
         who: whose unit is at work, and where; known where scores are to be told.
     """
 
@@ -112,10 +112,11 @@ class Ctx(NamedTuple):
         """What each adapter computed once for this forward, by the module that computes it."""
         return self.run.once
 
-    def note(self, what: str, value: Tensor) -> None:
-        """Tell scores, if they were asked for."""
+    def note(self, what: str, value: Tensor, by_token: bool = False) -> None:
+        """Tell scores by row, or by token, if they were asked for."""
         if self.who is not None and self.run.notes is not None:
-            self.run.notes.append(Note(what, *self.who, value.detach()))
+            value = value.detach()
+            self.run.notes.append(Note(what, *self.who, self.layout.grid(value) if by_token else value))
 
     def cut(self, cut: Cut) -> Ctx:
         """The same for a part of the batch."""
@@ -152,6 +153,24 @@ class Final(NamedTuple):
 
     value: Tensor
     where: Tensor | None = None
+
+
+class Branch(NamedTuple):
+    """What a unit gives AdapterFusion instead of its value, all by token (…, D).
+
+    Attributes:
+        update: computes what it adds.
+        residual: what it adds that to.
+        before: the query of a fusion that reads what enters the place.
+        after: the query of one that reads what the unit reads.
+        finish: makes the place's value of the fused one.
+    """
+
+    update: Callable[[], Tensor]
+    residual: Tensor
+    before: Tensor
+    after: Tensor
+    finish: Callable[[Tensor], Any]
 
 
 Unit = Callable[[Any, Ctx], Any]

@@ -86,18 +86,17 @@ def sites_of(config: NetworkConfig) -> list[Site]:
 def _outer_sites(stack: str, numbers: StackConfig, before: bool) -> Iterator[Site]:
     """The sites before a stack's first layer, or after its last."""
 
-    def site(name: str, kind: str, d_in: int = numbers.width, d_out: int = numbers.width) -> Site:
+    def site(name: str, kind: str, d_in: int, d_out: int) -> Site:
         return Site(stack, OUTSIDE, OUTSIDE, name, kind, d_in, d_out, numbers.heads)
 
     if before:
-        width = numbers.token_width
-        normed = numbers.width if numbers.project_first else width
-        yield site("token", "lookup", numbers.vocab, width)
-        yield site("embed.norm", "norm", normed, normed)
-        yield site("embed", "stream")
-        yield site("input", "tokens")
+        embedded = numbers.width if numbers.project_first else numbers.token_width  # before the last projection, if any
+        yield site("token", "lookup", numbers.vocab, numbers.token_width)
+        yield site("embed.norm", "norm", embedded, embedded)
+        yield site("embed", "stream", embedded, embedded)
+        yield site("input", "tokens", embedded, embedded)
     elif numbers.pre_norm:
-        yield site("last.norm", "norm")
+        yield site("last.norm", "norm", numbers.width, numbers.width)
 
 
 def _layer_sites(stack: str, numbers: StackConfig, index: int, layer: int) -> list[Site]:

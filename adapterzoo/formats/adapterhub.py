@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -24,11 +24,15 @@ HEAD_WEIGHTS = ("model_head.safetensors", "pytorch_model_head.bin")
 VERSION = "adapters.1.3.0"
 """The version of the format that is written."""
 
+OWN_CONFIG = "adapterzoo"
+"""What `adapter_config.json` calls the config as it is here, where AdapterHub's library would read it as another."""
+
 _OLD_NAMES = {
     "attention_text_task_adapters": "adapters",
     "attention_text_lang_adapters": "adapters",
     "layer_text_task_adapters": "adapters",
     "layer_text_lang_adapters": "adapters",
+    "invertible_lang_adapters": "invertible_adapters",
 }
 _PEER_VERSION = re.compile(r"adapters\.(\d+)\.(\d+)")
 _OLD_ACTIVATIONS = {"gelu": "gelu_new", "gelu_orig": "gelu"}
@@ -50,11 +54,12 @@ def tensor_names(
     """
     main: dict[str, str] = {}
     second: dict[str, str] = {}
+    stems: list[str] = []
     for site in sites_of(network):
         unit = adapter.module_at(site)
         if unit is None:
             continue
-        config = adapter.config.at(site)
+        config = adapter.config.at(site, network)
         stem = f"{architecture.hub_module(site)}.{config.hub_unit(site)}.{name}".removeprefix(".")
         table = _table(config)
         main |= _names(unit, stem, f"units.{site.slug}", table)
@@ -63,8 +68,11 @@ def tensor_names(
                 for alias in row.aliases:
                     second[f"{stem}.{alias}".replace("{p}", p)] = f"units.{site.slug}.{row.ours}".replace("{p}", p)
     for group, module in adapter.shared.items():
-        config = adapter.config.of_group(group)
-        stem = architecture.hub_group(group).replace("{shared}", f"{config.hub_shared}.{name}")
+        config, own = adapter.config.of_group(group)
+        stem = architecture.hub_group(own).replace("{shared}", f"{config.hub_shared}.{name}")
+        stems.append(stem)
+        if stems.count(stem) > 1:  # of two members of a union; AdapterHub's library has one group of a name
+            stem = f"{stem}-{stems.count(stem)}"
         main |= _names(module, stem, f"shared.{group}", _table(config))
     return main, second
 
@@ -97,7 +105,7 @@ def export_adapter(
     tensors, prefix = adapter.state_dict(), architecture.stem if prefixed else ""
     names, second = tensor_names(adapter, name, architecture, network)
     everything = {**names, **{alias: ours for alias, ours in second.items() if ours in tensors}}
-    return {prefix + theirs: tensors[ours].clone() for theirs, ours in everything.items()}
+    return adapter.config.to_hub({prefix + theirs: tensors[ours].clone() for theirs, ours in everything.items()})
 
 
 def import_adapter(
@@ -120,6 +128,7 @@ def import_adapter(
         ValueError: tensors are missing, not known, or of another shape; all are named, and nothing is changed.
     """
     names, second = tensor_names(adapter, name, architecture, network)
+    tensors = adapter.config.from_hub(dict(tensors))
     keys = place(tensors, names, second, name, architecture)
     state, found = adapter.state_dict(), {ours: tensors[key] for ours, key in keys.sources.items()}
     problems = [f"{key} has no place here" for key in keys.unexpected]
@@ -157,7 +166,7 @@ def place(
         bare = bare_name(key, architecture)
         if bare in names:
             placed.sources[names[bare]] = key
-        elif bare in second or _is_copy(bare, name):
+        elif bare in second or _is_copy(bare, name, names):
             placed.unused.append(key)
         else:
             placed.unexpected.append(key)
@@ -169,9 +178,17 @@ def bare_name(key: str, architecture: Architecture) -> str:
     return ".".join(_OLD_NAMES.get(part, part) for part in key.split(".")).removeprefix(architecture.stem)
 
 
-def _is_copy(key: str, name: str) -> bool:
-    """Whether it is one of the copies of prefix tuning's tensors that the peer's files hold for each layer."""
-    return f".prefix_tuning.pool.prefix_tunings.{name}." in f".{key}"
+def _is_copy(key: str, name: str, names: Iterable[str]) -> bool:
+    """Whether it is one of the names under which the peer's files hold a tensor again.
+
+    Of prefix tuning they hold copies for each layer; of what a pair's parts share, and of its invertible adapter, for
+    the pair or its decoder.
+    """
+    if f".prefix_tuning.pool.prefix_tunings.{name}." in f".{key}":
+        return True
+    once = (f"shared_parameters.{name}.", f"invertible_adapters.{name}.")
+    tails = [key[key.index(place) :] for place in once if place in key]
+    return any(known.endswith(tail) for tail in tails for known in names)
 
 
 @dataclass(frozen=True)
@@ -190,9 +207,11 @@ class AdapterFile:
 def adapter_json(
     name: str, adapter: Adapter, model_class: str, model_name: str, architecture: Architecture, width: int
 ) -> dict[str, Any]:
-    """The content of `adapter_config.json`."""
+    """The content of `adapter_config.json`; beside theirs our config, where AdapterHub's library lacks its fields."""
+    own, config = adapter.config.to_dict(), adapter.config.hub_config()
     return {
-        "config": adapter.config.to_dict(),
+        **({} if config == own else {OWN_CONFIG: own}),
+        "config": config,
         "hidden_size": width,
         "model_class": model_class,
         "model_name": model_name,
@@ -200,6 +219,18 @@ def adapter_json(
         "name": name,
         "version": VERSION,
     }
+
+
+def with_meta(content: dict[str, Any], meta: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A file's content with entries of the caller's.
+
+    Raises:
+        ValueError: the file has such entries already.
+    """
+    taken = sorted(set(content) & set(meta or {}))
+    if taken:
+        raise ValueError(f"meta_dict has entries that the file has already: {', '.join(taken)}")
+    return {**content, **(meta or {})}
 
 
 def read_adapter_json(data: Mapping[str, Any], architecture: Architecture, width: int) -> AdapterFile:
@@ -210,6 +241,20 @@ def read_adapter_json(data: Mapping[str, Any], architecture: Architecture, width
     """
     if "peft_type" in data:
         raise ValueError("this is a PEFT adapter (its config has a peft_type), not one in AdapterHub's format")
+    problems = wrong_entries(data, architecture, width)
+    fields, config = data.get(OWN_CONFIG, data.get("config")), None
+    if isinstance(fields, Mapping) and fields:
+        try:
+            config = config_from_dict(_updated(dict(fields), data.get("version")))
+        except ValueError as error:
+            problems.append(str(error))
+    if problems or config is None:
+        raise ValueError("the adapter's config does not fit: " + "; ".join(problems))
+    return AdapterFile(data["name"], config)
+
+
+def wrong_entries(data: Mapping[str, Any], architecture: Architecture, width: int) -> list[str]:
+    """What is wrong with the entries that the files of adapters and of fusions have in common, in words."""
     problems = []
     for key, kind, what in (("config", Mapping, "fields and values"), ("name", str, "a string")):
         if not data.get(key):
@@ -219,15 +264,22 @@ def read_adapter_json(data: Mapping[str, Any], architecture: Architecture, width
     for key, ours in (("model_type", architecture.model_type), ("hidden_size", width)):
         if data.get(key) not in (None, ours):
             problems.append(f"its {key} is {data[key]!r}, but the model's is {ours!r}")
-    fields, config = data.get("config"), None
-    if isinstance(fields, Mapping) and fields:
-        try:
-            config = config_from_dict(_updated(dict(fields), data.get("version")))
-        except ValueError as error:
-            problems.append(str(error))
-    if problems or config is None:
-        raise ValueError("the adapter's config does not fit: " + "; ".join(problems))
-    return AdapterFile(data["name"], config)
+    return problems
+
+
+def without_unused(file: AdapterFile, content: Mapping[str, Any], tensors: Iterable[str]) -> AdapterFile:
+    """What a file says, without the invertible adapter that the first versions' task adapters name and do not have.
+
+    Args:
+        file: what its `adapter_config.json` says.
+        content: the same, as it is there.
+        tensors: the names of its tensors.
+    """
+    named = content.get("type") == "text_task" and file.config.get("inv_adapter") is not None
+    places = (f".{place}.{file.name}." for place in ("invertible_adapters", "invertible_lang_adapters"))
+    if not named or any(place in f".{key}" for place in places for key in tensors):
+        return file
+    return replace(file, config=file.config.replace(inv_adapter=None, inv_adapter_reduction_factor=None))
 
 
 def _updated(config: dict[str, Any], version: Any) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adapterzoo.core.compose import names_in
 from adapterzoo.encode import decode, memory_of
 from adapterzoo.heads.features import Unembed
 from adapterzoo.heads.lm import LMHead
@@ -55,7 +54,8 @@ class NetworkDecoder:
         numbers = model.base.config
         self.seq2seq = len(numbers.stacks()) == 2
         self.numbered = numbers.decoder is None
-        self.cache = Cache(numbers.last.layers) if use_cache and not self._moving() else None
+        moving = route.plan.readers.get(numbers.last_stack)
+        self.cache = Cache(numbers.last.layers) if use_cache and not moving else None
         self.ids: Tensor | None = None
         order = None if route.order is None else torch.tensor(route.order)
         inputs = inputs if order is None else inputs.picked(order)
@@ -65,11 +65,6 @@ class NetworkDecoder:
         self.positions = None if self.seq2seq else inputs.position_ids
         self.types = None if self.seq2seq else inputs.token_type_ids
         self.order = None if order is None else (order[:, None] * rows + torch.arange(rows)).flatten()
-
-    def _moving(self) -> bool:
-        """Whether new tokens change the keys and values of those before them, by an adapter that reads whole rows."""
-        setup, stack = self.route.plan.setup, self.model.base.config.last_stack
-        return setup is not None and any(self.model.adapters[name].reads_rows(stack) for name in names_in(setup))
 
     def step(self, ids: Tensor) -> Tensor:
         """The logits (R, V) after the last of these tokens, as float32.

@@ -148,6 +148,8 @@ def split_inputs(given: Mapping[str, Any]) -> tuple[Inputs, dict[str, Any]]:
     """
     inputs = {name: value for name, value in given.items() if name in INPUTS}
     options = {name: value for name, value in given.items() if name not in INPUTS}
+    if options.get("inputs") is not None and inputs.get("input_ids") is None:
+        inputs["input_ids"] = options.pop("inputs")  # what HF's first argument is called
     encoded = options.pop("encoder_outputs", None)
     if encoded is not None:
         inputs["encoder_hidden_states"] = encoded[0]

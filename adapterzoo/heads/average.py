@@ -1,12 +1,12 @@
-"""The weighted sum of heads."""
+"""One head made of several."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from adapterzoo.core.fields import fits
+from adapterzoo.combining import STRATEGIES, Options, combine_states
+from adapterzoo.combining.elementwise import Elementwise
 from adapterzoo.core.registry import NamedModules
 from adapterzoo.heads.base import HeadHost, PredictionHead
 from adapterzoo.heads.make import make_head
@@ -19,45 +19,23 @@ def average(
     model: HeadHost,
     heads: NamedModules[PredictionHead],
     name: str,
-    which: Sequence[str] | Mapping[str, float],
-    weights: Sequence[float] | None,
-    normalize: bool,
+    weights: Mapping[str, float],
+    strategy: str,
+    options: Options,
 ) -> PredictionHead:
-    """A new head, W = Σ wᵢ Wᵢ. See `AdapterModel.average_head`."""
-    if isinstance(which, Mapping) and weights is not None:
-        raise ValueError("give weights in head_list or by weights=, not both")
-    names = [which] if isinstance(which, str) else list(which)
-    if not names:
-        raise ValueError("name at least one head to average")
-    parts = [heads[part] for part in names]
-    numbers = _weights(names, list(which.values()) if isinstance(which, Mapping) else weights, normalize)
-    _check_alike(names, parts)
+    """A new head, made of others. See `AdapterModel.average_head`."""
+    parts = [heads[part] for part in weights]
+    way = STRATEGIES[strategy]
+    if not isinstance(way, Elementwise) or way.only_pairs:
+        raise ValueError(f"combine_strategy {strategy!r} is for adapters of LoRA, not for heads")
+    options.check(strategy, way.needs, way.takes)
+    _check_alike(list(weights), parts)
     like = model.base.token.weight
     made = make_head(model, name, parts[0].config).to(device=like.device, dtype=like.dtype)
-    states = [part.state_dict() for part in parts]
-    values = {
-        key: sum(number * state[key] for number, state in zip(numbers, states, strict=True))
-        for key in made.state_dict()
-        if key not in made.tied
-    }
-    made.load_state_dict(values, strict=False)
+    own = set(made.state_dict()) - made.tied
+    states = [{key: tensor for key, tensor in part.state_dict().items() if key in own} for part in parts]
+    made.load_state_dict(combine_states(way.mix, states, list(weights.values()), options), strict=False)
     return made
-
-
-def _weights(names: list[str], weights: Sequence[float] | None, normalize: bool) -> list[float]:
-    if weights is None:
-        return [1 / len(names)] * len(names)
-    given = list(weights)
-    if len(given) != len(names):
-        raise ValueError(f"heads to average: {len(names)}, but weights: {len(given)}")
-    if not all(fits(weight, float) for weight in given):
-        raise ValueError(f"weights must be numbers, not {given}")
-    if not normalize:
-        return given
-    total = math.fsum(given)
-    if not total:
-        raise ValueError(f"weights that add up to 0 cannot be normalised: {given}")
-    return [weight / total for weight in given]
 
 
 def _check_alike(names: list[str], parts: list[PredictionHead]) -> None:

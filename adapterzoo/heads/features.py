@@ -17,7 +17,7 @@ from adapterzoo.core.outputs import (
     ModelOutput,
     Seq2SeqModelOutput,
 )
-from adapterzoo.core.run import Ctx, Cut, Run, Unit
+from adapterzoo.core.run import Ctx, Cut, Note, Run, Unit
 from adapterzoo.nn.cache import Cache
 from adapterzoo.nn.layout import Layout
 from adapterzoo.nn.transformer import StackOutput
@@ -81,6 +81,7 @@ class Features:
         copies: how many times the caller's batch lies in here, one after the other.
         cache: the last stack's keys and values, if they are kept.
         unembed: what stands before the scoring of words, if anything does.
+        notes: where units tell scores, if these were asked for.
     """
 
     last: StackOutput
@@ -91,6 +92,7 @@ class Features:
     copies: int = 1
     cache: Cache | None = None
     unembed: Unembed | None = None
+    notes: list[Note] | None = None
 
     @property
     def layout(self) -> Layout:
@@ -180,7 +182,8 @@ class Features:
         """
         kind = alone if self.encoder is None else seq2seq
         known = {f.name for f in fields(kind)} - set(values)
-        output = kind(**values, **{name: getattr(self, name) for name in known})
+        told: dict[str, Any] = {**values, **{name: getattr(self, name) for name in known}}
+        output = kind(**told)
         return output if return_dict else output.to_tuple()
 
     def rows(self, cut: Cut) -> Features:

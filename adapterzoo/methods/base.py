@@ -18,7 +18,7 @@ from adapterzoo.core.fields import NATURAL, Rule, each, wrong_fields
 from adapterzoo.core.keymap import Row
 from adapterzoo.core.registry import Registry, listing, unknown
 from adapterzoo.core.sites import Site
-from adapterzoo.methods.strings import parse_config_string
+from adapterzoo.methods.strings import parse_config_string, split_union
 
 
 class Frozen(dict[str, Any]):
@@ -26,6 +26,12 @@ class Frozen(dict[str, Any]):
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(tuple(sorted(self.items())))
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return frozenset((key, _hashable(inner)) for key, inner in value.items())
+    return tuple(map(_hashable, value)) if isinstance(value, (list, tuple)) else value
 
 
 Self = TypeVar("Self", bound="AdapterConfig")
@@ -65,7 +71,9 @@ class AdapterConfig(Mapping[str, Any]):
     def shared(self, sites: list[Site], network: NetworkConfig) -> dict[str, nn.Module]:
         """Modules that the units share, by the name of their group; "shared" if there is but one.
 
-        One that has a method `once()` has it called once in a forward; its result is `ctx.once[module]`.
+        One that has a method `once()` has it called once in a forward; its result is `ctx.once[module]`. One whose
+        tensors depend on which layers there are has a method `part_of(larger)`: its state, by name, as it stands in
+        `larger`, the same module for more layers.
         """
         return {}
 
@@ -77,7 +85,10 @@ class AdapterConfig(Mapping[str, Any]):
         the pair that was frozen;
         `branch(value, ctx)` gives the Branch that AdapterFusion weighs;
         `inverse(value, ctx)` takes back, before words are scored, what it did at the site `embed`;
+        `start(embedded)` is called when the adapter is new, but not when it is read from a file: `embedded(text)` gives
+        the token embeddings (n, D) of a text's tokens, or says what is missing;
         `reads_row` (True) says that a token's value depends on the row's other tokens;
+        `any_dtype` (True) says that it takes a value of another dtype than its own, and leaves it in that;
         `positions` says how many positions it adds: a prefix's or a prompt's.
 
         Args:
@@ -87,13 +98,28 @@ class AdapterConfig(Mapping[str, Any]):
         """
         raise TypeError(f"{type(self).__name__} is no method: it builds no units")
 
-    def at(self, site: Site) -> AdapterConfig:
+    def units(
+        self, sites: list[Site], shared: Mapping[str, nn.Module], network: NetworkConfig, weight_of: WeightOf
+    ) -> dict[Site, nn.Module]:
+        """The units for all sites that `covers` accepted."""
+        return {site: self.unit(site, shared, weight_of) for site in sites}
+
+    def at(self, site: Site, network: NetworkConfig) -> AdapterConfig:
         """The config whose unit acts at `site`: this one, but for a union of several."""
         return self
 
-    def of_group(self, group: str) -> AdapterConfig:
-        """The config that made a group of shared modules."""
-        return self
+    def of_group(self, group: str) -> tuple[AdapterConfig, str]:
+        """The config that made a group of shared modules, and what that config calls it."""
+        return self, group
+
+    @property
+    def left_out(self) -> frozenset[int]:
+        """The layers that it says to leave out."""
+        return frozenset(getattr(self, "leave_out", ()))
+
+    def without(self, layers: frozenset[int]) -> AdapterConfig:
+        """The same for fewer layers; itself if it has no `leave_out`."""
+        return self.replace(leave_out=sorted(self.left_out | layers)) if "leave_out" in self else self
 
     def hub_unit(self, site: Site) -> str:
         """What stands between a site's module and the adapter's name in AdapterHub's tensor names."""
@@ -102,6 +128,22 @@ class AdapterConfig(Mapping[str, Any]):
     def hub_keys(self) -> list[Row]:
         """AdapterHub's and our names of a unit's and shared parameters, where they differ."""
         return []
+
+    def hub_config(self) -> dict[str, Any]:
+        """What AdapterHub's files say of it: its fields, or where that library lacks some, what computes the same."""
+        return self.to_dict()
+
+    def to_hub(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """An adapter's tensors as AdapterHub's files hold them, by the names there."""
+        return dict(tensors)
+
+    def from_hub(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The inverse: a file's tensors in the shapes that they have here, by the names of AdapterHub's files."""
+        return dict(tensors)
+
+    def fitted(self, tensors: Mapping[str, Tensor]) -> AdapterConfig:
+        """The config of a file that says this one and holds these tensors, where they say more than it does."""
+        return self
 
     def __post_init__(self) -> None:
         for field in fields(self):  # JSON brings lists; values must be hashable
@@ -121,7 +163,7 @@ class AdapterConfig(Mapping[str, Any]):
         return isinstance(other, AdapterConfig) and self.to_dict() == other.to_dict()
 
     def __hash__(self) -> int:
-        return hash((self.architecture, *(self[key] for key in self)))
+        return hash(_hashable(self.to_dict()))
 
     def __getitem__(self, key: str) -> Any:
         if key not in self._names():
@@ -136,11 +178,11 @@ class AdapterConfig(Mapping[str, Any]):
 
     @classmethod
     def _names(cls) -> list[str]:
-        return [field.name for field in fields(cls)]
+        return list(_fields_of(cls))
 
     @classmethod
-    def _defaults(cls) -> dict[str, Any]:
-        return {field.name: field.default for field in fields(cls)}
+    def _defaults(cls) -> Mapping[str, Any]:
+        return _fields_of(cls)
 
     def replace(self: Self, **changes: Any) -> Self:
         """A copy with some fields changed."""
@@ -197,7 +239,7 @@ def resolve_config(config: Any = None, **overrides: Any) -> AdapterConfig:
 
     Args:
         config: None (the default, "seq_bn"), a config, a mapping of its fields, the path of a JSON file, a preset's
-            name, or a string such as "lora[r=16, dropout=0.1]".
+            name, a string such as "lora[r=16, dropout=0.1]", or several joined by "|", which make a union.
         overrides: fields to set on top; None leaves a field as it is.
 
     Raises:
@@ -216,15 +258,25 @@ def _base_config(config: Any) -> AdapterConfig:
     if isinstance(config, Mapping):
         return config_from_dict(config)
     if isinstance(config, (str, Path)) and Path(config).suffix == ".json":
-        return _config_from_file(Path(config))
+        return config_from_dict(fields_from_file(Path(config)))
     if isinstance(config, str):
-        name, values = parse_config_string(config)
-        preset = PRESETS[name]
-        return preset.replace(**values) if values else preset
+        parts = [_preset(*parse_config_string(part)) for part in split_union(config)]
+        return parts[0] if len(parts) == 1 else METHODS["union"].from_dict({"configs": parts})
     raise TypeError(f"an adapter config is a name ({listing(PRESETS)}), a config, a dict or a path, not {config!r}")
 
 
-def _config_from_file(path: Path) -> AdapterConfig:
+def _preset(name: str, changes: Mapping[str, Any]) -> AdapterConfig:
+    preset = PRESETS[name]
+    return preset.replace(**changes) if changes else preset
+
+
+def fields_from_file(path: Path) -> dict[str, Any]:
+    """A config's fields and values in a JSON file, under "config" if it has such an entry.
+
+    Raises:
+        ValueError: there are none.
+        FileNotFoundError: there is no such file.
+    """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # of the one are JSONDecodeError, UnicodeDecodeError
@@ -232,13 +284,19 @@ def _config_from_file(path: Path) -> AdapterConfig:
     config = data.get("config", data) if isinstance(data, dict) else data
     if not isinstance(config, dict):
         raise ValueError(f"{path} should hold a config's fields and values, not {type(config).__name__}")
-    return config_from_dict(config)
+    return config
 
 
 def config_from_dict(data: Mapping[str, Any]) -> AdapterConfig:
     """The config that a file's `config` entry describes, in the class whose constants it agrees with."""
     architecture = data.get("architecture") or "bottleneck"
     return METHODS[architecture].from_dict(data)
+
+
+@cache
+def _fields_of(kind: type[AdapterConfig]) -> dict[str, Any]:
+    """A config's fields and what they are unless told otherwise."""
+    return {field.name: field.default for field in fields(kind)}
 
 
 @cache

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adapterzoo.core.run import Ctx, Final
+from adapterzoo.core.config import NetworkConfig
+from adapterzoo.core.run import Branch, Ctx, Final
 from adapterzoo.core.sites import Site
 from adapterzoo.methods.base import METHODS, PRESETS, WeightOf, seeded
-from adapterzoo.methods.bottleneck_config import BnFields
+from adapterzoo.methods.bottleneck_config import FLAGS, BnFields
+from adapterzoo.methods.coupling import COUPLINGS
+from adapterzoo.methods.phm import PHMLayer, SharedPHM
 from adapterzoo.nn.activations import activation
 
 
@@ -24,21 +26,26 @@ class BottleneckUnit(nn.Module):
     Args:
         config: the numbers.
         site: the place, for the width.
+        shared: what layers of PHM share.
     """
 
-    def __init__(self, config: BnFields, site: Site) -> None:
+    def __init__(self, config: BnFields, site: Site, shared: SharedPHM | None = None) -> None:
         super().__init__()
         self.config, width = config, site.d_out
         inner = config.inner_width(site)
         self.norm_before = nn.LayerNorm(width) if config.ln_before else None
-        self.down, self.up = nn.Linear(width, inner), nn.Linear(inner, width)
+        self.down = _matrix(config, width, inner, "down", shared)
+        self.up = _matrix(config, inner, width, "up", shared)
         self.norm_after = nn.LayerNorm(width) if config.ln_after else None
         self.gate = nn.Linear(width, 1) if config.use_gating else None
         if isinstance(config.scaling, str):
             self.scaling = nn.Parameter(torch.ones(1 if config.scaling == "learned" else width))
         self.activation = activation(config.non_linearity)
-        with seeded(config.init_weights_seed), torch.no_grad():
-            INITS[config.init_weights](self)
+        with seeded(config.init_weights_seed):
+            for place in ("down", "up", "gate"):
+                linear = getattr(self, place)
+                if isinstance(linear, nn.Linear):
+                    _initialise(linear, config.init_weights, place)
 
     @property
     def reads_row(self) -> bool:
@@ -63,7 +70,9 @@ class BottleneckUnit(nn.Module):
         u = F.dropout(u, self.config.dropout, self.training)
         if self.gate is None:
             return u
-        return u * ctx.layout.spread(ctx.layout.mean(torch.sigmoid(self.gate(z))))
+        gate = ctx.layout.mean(torch.sigmoid(self.gate(z)))
+        ctx.note("gate", gate)
+        return u * ctx.layout.spread(gate)
 
     def finish(self, h: Tensor) -> Tensor | Final:
         """The join's value: plain where residual and LayerNorm follow, Final where they do not."""
@@ -75,6 +84,16 @@ class SequentialUnit(BottleneckUnit):
 
     def forward(self, h: Tensor, ctx: Ctx) -> Tensor | Final:
         """(…, D) to (…, D); `ctx.residual` is x, `ctx.norm` the block's LayerNorm (None in a pre-norm network)."""
+        z, residual = self._read(h, ctx)
+        out = self._dropped_and_gated(self.update(z, ctx), z, ctx)
+        if self.norm_after is None:
+            return self.finish(out + residual)
+        if self.config.adapter_residual_before_ln:
+            return self.finish(self.norm_after(out + residual))
+        return self.finish(self.norm_after(out) + residual)
+
+    def _read(self, h: Tensor, ctx: Ctx) -> tuple[Tensor, Tensor]:
+        """z and r."""
         config, residual, z = self.config, h, h
         if config.original_ln_before:
             assert ctx.residual is not None
@@ -83,14 +102,12 @@ class SequentialUnit(BottleneckUnit):
                 residual = z
             if ctx.norm is not None:
                 z = ctx.norm(z)
-        if config.residual_before_ln is False:
-            residual = z
-        out = self._dropped_and_gated(self.update(z, ctx), z, ctx)
-        if self.norm_after is None:
-            return self.finish(out + residual)
-        if config.adapter_residual_before_ln:
-            return self.finish(self.norm_after(out + residual))
-        return self.finish(self.norm_after(out) + residual)
+        return z, z if config.residual_before_ln is False else residual
+
+    def branch(self, h: Tensor, ctx: Ctx) -> Branch:
+        """What is fused: s·W_up·f(W_down·z), without dropout, gate and `ln_after`."""
+        z, residual = self._read(h, ctx)
+        return Branch(lambda: self.update(z, ctx), residual, h, z, self.finish)
 
 
 class ParallelUnit(BottleneckUnit):
@@ -102,27 +119,28 @@ class ParallelUnit(BottleneckUnit):
         out = self._dropped_and_gated(self.update(ctx.residual, ctx), ctx.residual, ctx)
         return self.finish((out if self.norm_after is None else self.norm_after(out)) + h)
 
-
-def _init_bert(unit: BottleneckUnit) -> None:
-    for linear in (unit.down, unit.up, unit.gate):
-        if linear is not None:
-            nn.init.normal_(linear.weight, std=0.02)
-            nn.init.zeros_(linear.bias)
-
-
-def _init_mam(unit: BottleneckUnit) -> None:
-    _init_bert(unit)
-    nn.init.kaiming_uniform_(unit.down.weight, a=math.sqrt(5))
-    nn.init.zeros_(unit.up.weight)
+    def branch(self, h: Tensor, ctx: Ctx) -> Branch:
+        """What is fused: s·W_up·f(W_down·x), without dropout, gate and `ln_after`; x is the residual, h is added."""
+        x = ctx.residual
+        assert x is not None
+        return Branch(lambda: self.update(x, ctx), x, x, x, lambda fused: self.finish(fused + h))
 
 
-def _init_houlsby(unit: BottleneckUnit) -> None:
-    _init_bert(unit)
-    for linear in (unit.down, unit.up):
+def _matrix(config: BnFields, d_in: int, d_out: int, place: str, shared: SharedPHM | None) -> nn.Module:
+    """One of the two matrices with its bias; `place` is "down" or "up"."""
+    return PHMLayer(config, d_in, d_out, place, shared) if config.phm_layer else nn.Linear(d_in, d_out)
+
+
+def _initialise(linear: nn.Linear, how: str, place: str) -> None:
+    nn.init.zeros_(linear.bias)
+    if how == "bert" or place == "gate":
+        nn.init.normal_(linear.weight, std=0.02)
+    elif how == "houlsby":
         nn.init.trunc_normal_(linear.weight, std=0.01, a=-0.02, b=0.02)
-
-
-INITS: Mapping[str, Any] = {"bert": _init_bert, "mam_adapter": _init_mam, "houlsby": _init_houlsby}
+    elif place == "down":
+        nn.init.kaiming_uniform_(linear.weight, a=math.sqrt(5))
+    else:
+        nn.init.zeros_(linear.weight)
 
 
 @METHODS.register("bottleneck")
@@ -130,9 +148,20 @@ INITS: Mapping[str, Any] = {"bert": _init_bert, "mam_adapter": _init_mam, "houls
 class BnConfig(BnFields):
     """Any bottleneck adapter; see BnFields for the arguments, and the classes below for the published ones."""
 
+    def shared(self, sites: list[Site], network: NetworkConfig) -> dict[str, nn.Module]:
+        """What layers of PHM share, if they do."""
+        joins = [site for site in sites if site.name in FLAGS]
+        shares = self.phm_layer and (self.shared_phm_rule or self.shared_W_phm) and joins
+        return {"shared": SharedPHM(self, joins)} if shares else {}
+
     def unit(self, site: Site, shared: Mapping[str, nn.Module], weight_of: WeightOf) -> nn.Module:
-        """The adapter after one block."""
-        return ParallelUnit(self, site) if self.is_parallel else SequentialUnit(self, site)
+        """The adapter after one block, or the invertible one on the embeddings."""
+        if site.name == "embed":
+            assert self.inv_adapter is not None
+            return COUPLINGS[self.inv_adapter](self, site)
+        common = shared.get("shared")
+        assert common is None or isinstance(common, SharedPHM)
+        return (ParallelUnit if self.is_parallel else SequentialUnit)(self, site, common)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from adapterzoo.core.config import NetworkConfig
-from adapterzoo.core.fields import CHANCE, Rule, one_of
+from adapterzoo.core.fields import CHANCE, NATURAL, POSITIVE, Rule, one_of
 from adapterzoo.core.keymap import Row
 from adapterzoo.core.sites import Site
 from adapterzoo.methods.base import AdapterConfig
 from adapterzoo.nn.activations import ACTIVATION
 
 SCALES = ("learned", "channel")
+PHM_PARTS = ("phm_rule", "phm_rule_left", "phm_rule_right", "W", "W_left", "W_right", "b")
 FLAGS = {"attn.join": "mh_adapter", "mlp.join": "output_adapter", "cross.join": "cross_adapter"}
 
 
@@ -45,7 +46,24 @@ class BnFields(AdapterConfig):
         leave_out: layers without.
         dropout: on the update, in training.
         stochastic_depth: chance with which a row goes without, in training (AdapterPlus).
-        inv_adapter, inv_adapter_reduction_factor, phm_layer and the other phm fields: kept for files; must be off.
+        inv_adapter: an invertible adapter on the first stack's embeddings, in all layers' stead: "nice" or "glow". Its
+            inverse stands before the matrix that scores words (MAD-X, arXiv:2005.00052).
+        inv_adapter_reduction_factor: how many times narrower its networks are within.
+        phm_layer: both matrices are sums of Kronecker products Σᵢ kron(ruleᵢ, Wᵢ) (Compacter, arXiv:2106.04647). d is
+            then a multiple of `phm_dim`, at least once that, and D must be one.
+        phm_dim: n, how many products.
+        factorized_phm_W, phm_rank: whether each Wᵢ is a product of two matrices, and its rank.
+        shared_W_phm: whether all layers have the same Wᵢ.
+        shared_phm_rule: whether all layers have the same rule.
+        factorized_phm_rule: whether each ruleᵢ is a product of two vectors.
+        phm_c_init: "normal" or "uniform": what the rule starts as. A shared one is normal with the standard deviation
+            `phm_init_range`, or from -1 to 1; one for each layer is normal with 0.01, or from -0.01 to 0.01.
+        phm_init_range: see `phm_c_init` and `hypercomplex_nonlinearity`.
+        learn_phm: whether the rule is trained; if not, it stays as it is under `train_adapter`, too.
+        hypercomplex_nonlinearity: what W starts as with init_weights="bert": "glorot-uniform", "glorot-normal" (also
+            "phm"), or "normal" with the standard deviation `phm_init_range`. With "mam_adapter", up's W (the second
+            factor) is 0; with "houlsby", all are from the truncated normal.
+        phm_bias: whether there are biases.
 
     Raises:
         ValueError: a value is outside of what it may be.
@@ -60,8 +78,13 @@ class BnFields(AdapterConfig):
         "residual_before_ln": one_of(True, False, "post_add"),
         "dropout": CHANCE,
         "stochastic_depth": CHANCE,
-        "phm_layer": one_of(False),
-        "inv_adapter": one_of(None),
+        "inv_adapter": one_of(None, "nice", "glow"),
+        "inv_adapter_reduction_factor": POSITIVE,
+        "phm_dim": POSITIVE,
+        "phm_rank": POSITIVE,
+        "phm_c_init": one_of("normal", "uniform"),
+        "phm_init_range": NATURAL,
+        "hypercomplex_nonlinearity": one_of("glorot-uniform", "glorot-normal", "normal", "phm"),
     }
 
     mh_adapter: bool
@@ -99,17 +122,21 @@ class BnFields(AdapterConfig):
     stochastic_depth: float = 0.0
 
     def problems(self) -> Iterator[str]:
-        """`post_add` adds to what only `original_ln_before` makes."""
+        """`post_add` adds to what only `original_ln_before` makes; an invertible adapter's width has no default."""
         if self.residual_before_ln == "post_add" and not self.original_ln_before:
             yield "residual_before_ln='post_add' needs original_ln_before=True"
+        if self.inv_adapter is not None and self.inv_adapter_reduction_factor is None:
+            yield f"inv_adapter={self.inv_adapter!r} needs an inv_adapter_reduction_factor"
 
     def covers(self, site: Site, network: NetworkConfig) -> bool:
-        """The joins whose flag is set."""
+        """The joins whose flag is set, and the first stack's embeddings, which are in no layer to be left out."""
+        if site.name == "embed":
+            return self.inv_adapter is not None and site.stack == next(iter(network.stacks()))
         flag = FLAGS.get(site.name)
         return flag is not None and bool(getattr(self, flag)) and site.layer not in self.leave_out
 
     def inner_width(self, site: Site) -> int:
-        """d at that site.
+        """d at that site; with PHM a multiple of n.
 
         Raises:
             ValueError: `reduction_factor` is a mapping that has neither the layer nor "default".
@@ -120,14 +147,20 @@ class BnFields(AdapterConfig):
             if by_layer is None:
                 raise ValueError(f"reduction_factor {dict(factor)} has neither layer {site.layer} nor 'default'")
             factor = by_layer
-        return max(1, int(site.d_out // factor))
+        narrow = max(1, int(site.d_out // factor))
+        return max(narrow // self.phm_dim, 1) * self.phm_dim if self.phm_layer else narrow
+
+    def hub_unit(self, site: Site) -> str:
+        """The invertible adapter lies elsewhere than the layers'."""
+        return "invertible_adapters" if site.name == "embed" else self.hub_infix
 
     def hub_keys(self) -> list[Row]:
         """Their Sequential numbers the Linear 1 where a LayerNorm stands first, and holds that a second time."""
         linear, again = (1, ("adapter_down.0.{p}",)) if self.ln_before else (0, ())
+        parts = PHM_PARTS if self.phm_layer else ("{p}",)
         return [
-            Row(f"adapter_down.{linear}.{{p}}", "down.{p}"),
-            Row("adapter_up.{p}", "up.{p}"),
+            *(Row(f"adapter_down.{linear}.{part}", f"down.{part}") for part in parts),
+            *(Row(f"adapter_up.{part}", f"up.{part}") for part in parts),
             Row("adapter_norm_before.{p}", "norm_before.{p}", aliases=again),
             Row("adapter_norm_after.{p}", "norm_after.{p}"),
         ]

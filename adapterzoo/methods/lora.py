@@ -1,133 +1,128 @@
-"""LoRA (Hu et al. 2021, arXiv:2106.09685): y + (α/r)·B·A·x at any linear site."""
+"""LoRA (Hu et al. 2021, arXiv:2106.09685): y + (α/r)·B·A·x at any linear site, or at the token embedding."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adapterzoo.core.config import NetworkConfig
-from adapterzoo.core.fields import CHANCE, POSITIVE, Rule, each, one_of
-from adapterzoo.core.run import Ctx
 from adapterzoo.core.sites import Site
-from adapterzoo.methods.base import METHODS, PRESETS, AdapterConfig, WeightOf, seeded
+from adapterzoo.methods.base import PRESETS, WeightOf, seeded
+from adapterzoo.methods.lora_config import VARIANTS, LoRAConfig, Variant
+from adapterzoo.methods.lora_files import read_plain, write_plain
+from adapterzoo.methods.lora_update import Update, dtype_of
 
 
-@METHODS.register("lora")
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LoRAConfig(AdapterConfig):
-    """LoRA: y = Wx + b + (α/r)·B·A·dropout(x), with A (r, d_in) and B (d_out, r).
-
-    Args:
-        selfattn_lora: at the attention projections named in `attn_matrices`, cross-attention included.
-        intermediate_lora: at the first matrix of the feed-forward block.
-        output_lora: at the second matrix of the feed-forward block.
-        leave_out: layers without.
-        r: rank.
-        alpha: α; the update is scaled by α/r.
-        dropout: on x, in training.
-        attn_matrices: of "q", "k", "v".
-        init_weights: "lora" (A Kaiming-uniform, B zero: nothing changes at first) or "bert" (both normal, 0.02).
-        init_weights_seed: one seed for every unit.
-        use_gating: scale by a learned gate, the row's mean of σ(W_g·x), in place of α/r.
-        dtype: dtype of the units, such as "float32"; the base's if None.
-
-    Raises:
-        ValueError: a value is outside of what it may be.
-    """
-
-    architecture: ClassVar[str | None] = "lora"
-    hub_infix: ClassVar[str] = "loras"
-    hub_constants: ClassVar[Mapping[str, Any]] = {
-        "composition_mode": "add",
-        "use_dora": False,
-        "vera_d": None,
-        "vera_b": None,
-    }
-    rules: ClassVar[Mapping[str, Rule]] = {
-        "r": POSITIVE,
-        "dropout": CHANCE,
-        "attn_matrices": each(one_of("q", "k", "v")),
-        "init_weights": one_of("lora", "bert"),
-        "dtype": one_of(None, "float16", "bfloat16", "float32", "float64"),
-    }
-
-    selfattn_lora: bool = True
-    intermediate_lora: bool = False
-    output_lora: bool = False
-    leave_out: tuple[int, ...] = ()
-    r: int = 8
-    alpha: float = 8
-    dropout: float = 0.0
-    attn_matrices: tuple[str, ...] = ("q", "v")
-    init_weights: str = "lora"
-    init_weights_seed: int | None = None
-    use_gating: bool = False
-    dtype: str | None = None
-
-    def covers(self, site: Site, network: NetworkConfig) -> bool:
-        """The linear sites that the three switches choose."""
-        if site.kind != "linear" or site.layer in self.leave_out:
-            return False
-        block, part = site.name.split(".")
-        if block == "mlp":
-            return self.intermediate_lora if part == "up" else self.output_lora
-        return self.selfattn_lora and part in self.attn_matrices
-
-    def unit(self, site: Site, shared: Mapping[str, nn.Module], weight_of: WeightOf) -> nn.Module:
-        """A and B for one projection."""
-        return LoRAUnit(self, site)
-
-
-class LoRAUnit(nn.Module):
-    """y + s·B·A·dropout(x); s is α/r or the gate.
+class LoRAUnit(Update):
+    """y + s·B·A·dropout(x); s is α/r or the gate. With "pissa" y + s·(B·A - B₀·A₀)·dropout(x), A₀ and B₀ frozen.
 
     Args:
         config: the numbers.
         site: the place, for d_in and d_out.
+        weight_of: gives the frozen weight, which "pissa" approximates.
     """
 
-    def __init__(self, config: LoRAConfig, site: Site) -> None:
-        super().__init__()
-        dtype = None if config.dtype is None else getattr(torch, config.dtype)
-        self.scale, self.dropout = config.alpha / config.r, config.dropout
-        self.lora_A = nn.Parameter(torch.empty(config.r, site.d_in, dtype=dtype))
-        self.lora_B = nn.Parameter(torch.empty(site.d_out, config.r, dtype=dtype))
-        self.gate = nn.Linear(site.d_in, 1, dtype=dtype) if config.use_gating else None
+    def __init__(self, config: LoRAConfig, site: Site, weight_of: WeightOf) -> None:
+        super().__init__(config, site)
+        rank, dtype = config.rank(site), dtype_of(config)
+        self.lora_A = nn.Parameter(torch.empty(rank, site.d_in, dtype=dtype))
+        self.lora_B = nn.Parameter(torch.empty(site.d_out, rank, dtype=dtype))
+        self.pissa = config.init_weights == "pissa"
         with seeded(config.init_weights_seed), torch.no_grad():
-            self._init(config.init_weights)
+            if self.pissa:
+                _init_pissa(self.lora_A, self.lora_B, weight_of(site)[0], self.scale)
+                self.register_buffer("initial_A", self.lora_A.detach().clone())
+                self.register_buffer("initial_B", self.lora_B.detach().clone())
+            else:
+                INITS[config.init_weights](self.lora_A, self.lora_B, self.lookup)
 
-    def _init(self, how: str) -> None:
-        if how == "lora":
-            nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
-            nn.init.zeros_(self.lora_B)
-        else:
-            nn.init.normal_(self.lora_A, std=0.02)
-            nn.init.normal_(self.lora_B, std=0.02)
-        if self.gate is not None:
-            nn.init.normal_(self.gate.weight, std=0.02)
-            nn.init.zeros_(self.gate.bias)
+    def times(self, x: Tensor, scale: float | Tensor) -> Tensor:
+        """s·B·A·x: (…, d_in), or (…) ids, to (…, d_out)."""
+        out = F.linear(self.lowered(x, self.lora_A) * scale, self.lora_B)
+        if not self.pissa:
+            return out
+        return out - F.linear(self.lowered(x, self.get_buffer("initial_A")) * scale, self.get_buffer("initial_B"))
 
-    @property
-    def reads_row(self) -> bool:
-        """Whether a token's value depends on the row's other tokens: a gate is their mean."""
-        return self.gate is not None
-
-    def forward(self, y: Tensor, ctx: Ctx) -> Tensor:
-        """(…, d_out) to (…, d_out)."""
-        assert ctx.x is not None
-        x = F.dropout(ctx.x, self.dropout, self.training).to(self.lora_A.dtype)
-        low = F.linear(x, self.lora_A)
-        if self.gate is None:
-            low = low * self.scale
-        else:
-            low = low * ctx.layout.spread(ctx.layout.mean(torch.sigmoid(self.gate(x))))
-        return y + F.linear(low, self.lora_B).to(y.dtype)
+    def matrix(self) -> Tensor:
+        """B·A, (d_out, d_in)."""
+        product = self.lora_B @ self.lora_A
+        return product - self.get_buffer("initial_B") @ self.get_buffer("initial_A") if self.pissa else product
 
 
+def _init_lora(a: Tensor, b: Tensor, lookup: bool) -> None:
+    """B·A is zero: of what is looked up A is, whose columns would otherwise be tiny."""
+    if lookup:
+        nn.init.zeros_(a)
+        nn.init.normal_(b)
+    else:
+        nn.init.kaiming_uniform_(a, a=math.sqrt(5))
+        nn.init.zeros_(b)
+
+
+def _init_bert(a: Tensor, b: Tensor, lookup: bool) -> None:
+    nn.init.normal_(a, std=0.02)
+    nn.init.normal_(b, std=0.02)
+
+
+def _init_ia3(a: Tensor, b: Tensor, lookup: bool) -> None:
+    nn.init.ones_(a)
+    nn.init.ones_(b)
+
+
+def _init_vera(a: Tensor, b: Tensor, lookup: bool) -> None:
+    nn.init.kaiming_uniform_(a)
+    nn.init.kaiming_uniform_(b)
+
+
+def _init_orthogonal(a: Tensor, b: Tensor, lookup: bool) -> None:
+    """A = QₒᵀX₁/10 and B = X₂Qₑ/10 with the odd and even rows of one orthogonal Q, so that B·A = 0."""
+    rank = len(a)
+    q = torch.linalg.qr(torch.randn(rank, rank, device=a.device))[0]
+    a.copy_(q[0::2].T @ torch.randn(rank // 2, a.size(1), device=a.device) / 10)
+    b.copy_(torch.randn(b.size(0), rank // 2, device=b.device) @ q[1::2] / 10)
+
+
+INITS: Mapping[str, Callable[[Tensor, Tensor, bool], None]] = {
+    "lora": _init_lora,
+    "bert": _init_bert,
+    "ia3": _init_ia3,
+    "vera": _init_vera,
+    "orthogonal": _init_orthogonal,
+}
+"""What fills A and B, but for "pissa", which looks at the weight."""
+
+
+def _init_pissa(a: Tensor, b: Tensor, weight: Tensor, scale: float) -> None:
+    """s·B·A is the weight's best approximation of rank r (Meng et al. 2024, arXiv:2404.02948).
+
+    Raises:
+        ValueError: the rank is larger than the weight's can be.
+    """
+    rank, most = len(a), min(weight.shape)
+    if rank > most:
+        raise ValueError(f"init_weights='pissa' needs a rank of at most {most} here, not {rank}")
+    wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    u, s, vh = torch.linalg.svd(wide, full_matrices=False)
+    root = (s[:rank] / scale).sqrt()
+    a.copy_(root[:, None] * vh[:rank])
+    b.copy_(u[:, :rank] * root)
+
+
+def problems(config: LoRAConfig) -> Iterator[str]:
+    """What does not go with "orthogonal" and "pissa"."""
+    odd = [rank for rank in (config.r, *(config.rank_pattern or {}).values()) if rank % 2]
+    if config.init_weights == "orthogonal" and odd:
+        yield f"init_weights='orthogonal' needs an even r, not {odd[0]}"
+    if config.init_weights == "pissa" and config.alpha <= 0:
+        yield f"init_weights='pissa' needs an alpha above 0, not {config.alpha}"
+
+
+def _unit(config: LoRAConfig, site: Site, shared: Mapping[str, nn.Module], weight_of: WeightOf) -> nn.Module:
+    return LoRAUnit(config, site, weight_of)
+
+
+VARIANTS.add("add", Variant(_unit, problems=problems, kinds=("linear", "lookup"), write=write_plain, read=read_plain))
 PRESETS.add("lora", LoRAConfig())

@@ -132,6 +132,17 @@ class Prefixes(nn.Module):
         layers = flat.unflatten(1, (2 * len(self.order), self.heads, -1))  # (P, 2n, H, E)
         return F.dropout(layers, self.config.dropout, self.training).permute(1, 2, 0, 3)
 
+    def part_of(self, larger: Prefixes) -> dict[str, Tensor]:
+        """Its state by name, out of that of prefixes for more layers: the rows for the layers that it has."""
+        state, turns = larger.state_dict(), [larger.order[slug] for slug in self.order]
+        dims = {"control_trans": 1} if self.config.flat else {"net.1.weight": 0, "net.1.bias": 0}
+        for name, dim in dims.items():
+            tensor = state[name].unflatten(0, (self.config.prefix_length, -1)) if self.config.flat else state[name]
+            layers = tensor.unflatten(dim, (len(larger.order), -1))
+            kept = layers.index_select(dim, torch.tensor(turns, device=tensor.device))
+            state[name] = kept.reshape(self.get_parameter(name).shape)
+        return state
+
 
 class PrefixUnit(nn.Module):
     """A layer's prefix, put before its keys and values.
@@ -142,6 +153,7 @@ class PrefixUnit(nn.Module):
         prefixes: what makes the prefixes; it belongs to the adapter, not to this unit.
     """
 
+    any_dtype = True
     prefixes: Prefixes
 
     def __init__(self, config: PrefixTuningConfig, site: Site, prefixes: Prefixes) -> None:
@@ -164,7 +176,11 @@ class PrefixUnit(nn.Module):
         pair = ctx.once[self.prefixes][2 * self.number : 2 * self.number + 2]  # (2, H, P, E)
         keys, values = pair.to(kv.k.dtype)[:, None].expand(-1, kv.k.size(0), -1, -1, -1)
         if self.gate is not None:
-            gate = ctx.layout.mean(torch.sigmoid(self.gate(ctx.x)))[..., None, None]  # (B, 1 or 2, 1, 1)
+            assert ctx.x is not None
+            open_by = torch.sigmoid(self.gate(ctx.x.to(self.gate.weight.dtype)))
+            rows = ctx.layout.mean(open_by)
+            ctx.note("gate", rows)
+            gate = rows[..., None, None].to(kv.k.dtype)  # (B, 1 or 2, 1, 1)
             keys, values = keys * gate[:, :1], values * gate[:, -1:]
         valid = kv.valid
         if valid is not None:

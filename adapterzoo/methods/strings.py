@@ -1,4 +1,4 @@
-"""Config strings: `lora[r=16, dropout=0.1]`."""
+"""Config strings: `lora[r=16, dropout=0.1]`, and several joined by `|`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,24 @@ import ast
 import re
 from typing import Any
 
-_UNION = re.compile(r"(^|\])[^\[\]]*\|")  # a bar outside of brackets
+_PIECE = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[\s\S]""")
+"""A quoted string, or one letter of anything else."""
+
+
+def split_union(text: str) -> list[str]:
+    """The parts between bars, but for bars in brackets or quotes; the whole where there is none.
+
+    >>> split_union("prefix_tuning[prefix_length=5] | par_bn")
+    ['prefix_tuning[prefix_length=5] ', ' par_bn']
+    """
+    parts, depth = [""], 0
+    for piece in _PIECE.findall(text):
+        depth += {"[": 1, "]": -1}.get(piece, 0)
+        if piece == "|" and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += piece
+    return parts
 
 
 def parse_config_string(text: str) -> tuple[str, dict[str, Any]]:
@@ -20,17 +37,12 @@ def parse_config_string(text: str) -> tuple[str, dict[str, Any]]:
     """
     name, bracket, rest = text.partition("[")
     name, rest = name.strip(), rest.rstrip()
-    if "|" in name or (bracket and not rest.endswith("]")):
+    if bracket and not rest.endswith("]"):
         raise _unread(text, "has no closing bracket; write it as name[key=value, …]")
     return name, _values(text, rest[:-1]) if bracket else {}
 
 
 def _unread(text: str, why: str) -> ValueError:
-    if _UNION.search(text):
-        why = (
-            "joins methods by '|'; one adapter has one method. Add an adapter for each, and activate them together: "
-            "Stack('first', 'second')"
-        )
     return ValueError(f"config string {text!r} {why}")
 
 

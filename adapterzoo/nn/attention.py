@@ -34,17 +34,25 @@ class Mask:
         self._built: dict[int, Tensor] = {}
 
     def longer(self, tokens: Tokens) -> Mask:
-        """The mask for rows with more positions: those that the caller did not give are seen by all, and see all."""
-        given, positions = self.keys, tokens.x.size(1)
-        if given is None or given.size(2) == 1:
+        """The mask for rows with more positions.
+
+        Those that the caller did not give are seen by all. Under a mask that says who may look at whom they see what
+        all others see, so that nothing becomes known through them that was not before.
+        """
+        if self.keys is None or self.keys.size(2) == 1:
             return Mask(tokens.mask, self.causal)
-        own = tokens.own.int().argsort(dim=1, descending=True, stable=True)[:, : given.size(3)]
-        rows = torch.arange(own.size(0), device=own.device)[:, None, None]
-        keys = torch.ones(own.size(0), positions, positions, dtype=torch.bool, device=own.device)
-        if tokens.mask is not None:
-            keys = keys & tokens.mask[:, None]
-        keys[rows, own[:, :, None], own[:, None]] = given[:, 0]
-        return Mask(keys, self.causal)
+        given = self.keys[:, 0]
+        common = (given | ~given.any(2, keepdim=True)).all(1)  # a query that sees nothing is padding
+        number = (tokens.own.cumsum(1) - 1).clamp(min=0)  # a position's number among those that the caller gave
+        keys = _picked(given, number, 1).where(tokens.own[..., None], common[:, None])
+        keys = _picked(keys, number, 2).where(tokens.own[:, None], True)
+        return Mask(keys if tokens.mask is None else keys & tokens.mask[:, None], self.causal)
+
+    def tiled(self, times: int) -> Mask:
+        """The mask for so many copies of the batch."""
+        mask = Mask(None, self.causal)
+        mask.keys = None if self.keys is None else self.keys.repeat(times, 1, 1, 1)
+        return mask
 
     def build(self, kv: KV, queries: int) -> tuple[Tensor | None, bool]:
         """The mask for these keys: a tensor (B or 1, 1, T or 1, P + S) or None, and whether it is merely causal.
@@ -77,6 +85,13 @@ class Mask:
             # and a NaN value spreads in the next layer even where its weight is 0.
             mask = mask | ~mask.any(-1, keepdim=True)
         return F.pad(mask, (kv.prefix, 0), value=True)
+
+
+def _picked(grid: Tensor, numbers: Tensor, dim: int) -> Tensor:
+    """(B, T, S) with each row's own choice (B, n) along a dimension."""
+    other = grid.size(3 - dim)
+    index = numbers[:, :, None].expand(-1, -1, other) if dim == 1 else numbers[:, None].expand(-1, other, -1)
+    return grid.gather(dim, index)
 
 
 def attend(
@@ -123,6 +138,11 @@ class Memory(NamedTuple):
     hidden: Tensor
     layout: Layout
     mask: Mask
+
+
+def tiled(tensor: Tensor, times: int) -> Tensor:
+    """So many copies of a tensor, one after the other along its first dimension."""
+    return tensor if times == 1 else torch.cat([tensor] * times)
 
 
 class Batch(NamedTuple):
@@ -180,7 +200,10 @@ def normed(
         return x
     y: Tensor = norm(x)
     unit = units.get(name)
-    return y if unit is None else unit(y, Ctx(layout, run, x=x, weight=lambda: (norm.weight, norm.bias)))
+    if unit is None:
+        return y
+    out: Tensor = unit(y, Ctx(layout, run, x=x, weight=lambda: (norm.weight, norm.bias), norm=norm))
+    return out
 
 
 class QKV(nn.Module):

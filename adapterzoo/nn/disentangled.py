@@ -61,7 +61,8 @@ class DisentangledAttention(Attention):
         if own is None and name in units:  # which may look at the table as a whole
             layout = batch.layout.beside(table.size(0))
             x = table.expand(layout.rows, -1, -1)
-            y = adapt(name, F.linear(table, *view()).expand_as(x), x, view, layout, batch, units)
+            silent = batch._replace(run=batch.run._replace(notes=None))  # scores are told of tokens alone
+            y = adapt(name, F.linear(table, *view()).expand_as(x), x, view, layout, silent, units)
             y = y.index_select(1, rows)
         elif rows.size(0) < table.size(0):
             y = F.linear(table.index_select(0, rows), *view())[None]

@@ -42,7 +42,7 @@ class Embedding(nn.Module):
         segments: Tensor | None,
         normed: Callable[[nn.LayerNorm, Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """The first hidden states.
+        """The first hidden states, not projected yet.
 
         Args:
             tokens: (…, E), token embeddings by token, scaled already.
@@ -51,7 +51,7 @@ class Embedding(nn.Module):
             normed: applies the LayerNorm, where something is active there.
 
         Returns:
-            (…, D).
+            (…, E); (…, D) if U widens it.
         """
         hidden = tokens
         if self.position is not None:
@@ -61,7 +61,11 @@ class Embedding(nn.Module):
         if self.widen is not None:
             hidden = self.widen(hidden)
         out: Tensor = self.dropout(self.norm(hidden) if normed is None else normed(self.norm, hidden))
-        return out if self.project is None else self.project(out)
+        return out
+
+    def projected(self, hidden: Tensor) -> Tensor:
+        """What the first layer reads, (…, D): W·h where there is a W, h where there is none."""
+        return hidden if self.project is None else self.project(hidden)
 
 
 def position_rows(

@@ -26,12 +26,13 @@ class Layout:
 
     Attributes:
         choices: how many consecutive rows are the choices of one question. Whoever cuts counts questions.
+        copies: how many times the batch lies here, one after the other. `groups` are those of one copy.
     """
 
     def __init__(self, rows: int, length: int, mask: Tensor | None, packed: bool, groups: tuple[int, ...] = ()) -> None:
         self.rows, self.length, self.mask, self.groups = rows, length, mask, groups
         self.index = mask.flatten().nonzero().squeeze(1) if packed and mask is not None else None
-        self.choices = 1
+        self.choices = self.copies = 1
         self._cuts: dict[tuple[int, ...] | None, list[Cut]] = {}
         self._spans: dict[tuple[int, ...], Spans] = {}
 
@@ -117,7 +118,7 @@ class Layout:
             ValueError: the sizes do not add up to the batch.
         """
         if sizes not in self._cuts:
-            self._cuts[sizes] = self._cut(self.groups if sizes is None else sizes)
+            self._cuts[sizes] = self._cut(self.groups * self.copies if sizes is None else sizes)
         return self._cuts[sizes]
 
     def spans(self, sizes: tuple[int, ...]) -> Spans:
@@ -136,8 +137,7 @@ class Layout:
         cuts, chosen, start = [], [], 0
         for size in sizes:
             columns = slice(start, start + size)
-            part = Layout(self.rows, size, None if self.mask is None else self.mask[:, columns], False)
-            part.choices = self.choices
+            part = self._like(self.rows, size, None if self.mask is None else self.mask[:, columns])
             tokens: Any = (slice(None), columns)
             if self.index is not None:
                 column = self.index % self.length
@@ -156,14 +156,28 @@ class Layout:
             length: how many positions.
             mask: (B, T'), False at padding; None where there is none.
         """
-        layout = Layout(self.rows, length, mask, False, self.groups)
-        layout.choices = self.choices
+        return self._like(self.rows, length, mask)
+
+    def tiled(self, times: int) -> Layout:
+        """The layout of so many copies of the batch, one after the other."""
+        if times == 1:
+            return self
+        mask = None if self.mask is None else self.mask.repeat(times, 1)
+        layout = self._like(self.rows * times, self.length, mask)
+        layout.copies = self.copies * times
+        if self.index is not None:
+            first = torch.arange(times, device=self.index.device)[:, None] * (self.rows * self.length)
+            layout.index = (first + self.index).flatten()
         return layout
 
     def beside(self, length: int) -> Layout:
         """The layout of `length` vectors that every row has: once for all rows, or for each where rows are cut."""
-        layout = Layout(self.rows if self._cuts else 1, length, None, False, self.groups)
-        layout.choices = self.choices
+        return self._like(self.rows if self._cuts else 1, length, None)
+
+    def _like(self, rows: int, length: int, mask: Tensor | None) -> Layout:
+        """A layout on the grid with the same choices, copies and groups."""
+        layout = Layout(rows, length, mask, False, self.groups)
+        layout.choices, layout.copies = self.choices, self.copies
         return layout
 
     def _cut(self, sizes: tuple[int, ...]) -> list[Cut]:
@@ -182,8 +196,9 @@ class Layout:
 
     def _part(self, rows: slice, tokens: slice) -> Layout:
         """The layout of some rows."""
-        part = Layout(rows.stop - rows.start, self.length, None if self.mask is None else self.mask[rows], False)
-        part.choices = self.choices
+        mask = None if self.mask is None else self.mask[rows]
+        part = self._like(rows.stop - rows.start, self.length, mask)
+        part.copies = self.copies * part.rows // max(1, self.rows)
         if self.index is not None:
             part.index = self.index[tokens] - rows.start * self.length
         return part

@@ -13,8 +13,9 @@ from torch.utils.checkpoint import checkpoint
 from adapterzoo.core.config import NetworkConfig
 from adapterzoo.core.run import BARE, NOTHING, Ctx, Run, Tokens, Unit
 from adapterzoo.core.sites import Site
-from adapterzoo.nn.attention import Batch, Mask, Memory, normed
+from adapterzoo.nn.attention import Batch, Mask, Memory, normed, tiled
 from adapterzoo.nn.cache import Cache, LayerCache
+from adapterzoo.nn.climb import Climb, Repeat
 from adapterzoo.nn.convolution import Convolution
 from adapterzoo.nn.embedding import Embedding, position_rows, token_embedding
 from adapterzoo.nn.layer import Layer, LayerOutput
@@ -32,6 +33,7 @@ class StackInput(NamedTuple):
         embeds: (B, T, D) token embeddings, in place of ids.
         segments: (B, T) token types.
         positions: (B, T) position numbers.
+        repeat: where in the stack the batch is repeated, if it is.
     """
 
     layout: Layout
@@ -40,6 +42,26 @@ class StackInput(NamedTuple):
     embeds: Tensor | None = None
     segments: Tensor | None = None
     positions: Tensor | None = None
+    repeat: Repeat | None = None
+
+    def tiled(self, times: int) -> StackInput:
+        """So many copies of it, one after the other."""
+
+        def copies(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tiled(tensor, times)
+
+        return StackInput(
+            self.layout.tiled(times),
+            self.mask.tiled(times),
+            copies(self.ids),
+            copies(self.embeds),
+            copies(self.segments),
+            copies(self.positions),
+        )
+
+    def repeated(self, at: int, times: int) -> StackInput:
+        """The same, repeated before the layer `at`."""
+        return self._replace(repeat=Repeat(at, times, self.layout.tiled(times), self.mask.tiled(times)))
 
 
 class StackOutput(NamedTuple):
@@ -68,6 +90,22 @@ class StackOutput(NamedTuple):
         """The vector at each row's first position, (B, D)."""
         return self.layout.first(self.hidden) if self.start is None else self.start
 
+    def tiled(self, times: int) -> StackOutput:
+        """So many copies of it, one after the other."""
+        if times == 1:
+            return self
+
+        def copies(kept: tuple[Tensor, ...] | None) -> tuple[Tensor, ...] | None:
+            return None if kept is None else tuple(tiled(tensor, times) for tensor in kept)
+
+        return StackOutput(
+            tiled(self.hidden, times),
+            self.layout.tiled(times),
+            copies(self.hidden_states),
+            copies(self.attentions),
+            copies(self.cross_attentions),
+        )
+
     def trimmed(self) -> StackOutput:
         """The same without positions that the caller did not give."""
         layout, own = self.given, self.own
@@ -75,13 +113,20 @@ class StackOutput(NamedTuple):
             return self
 
         def trim(grid: Tensor) -> Tensor:
-            return grid[own].view(layout.rows, layout.length, -1)
+            return layout.tokens(grid[own].view(layout.rows, layout.length, -1))
 
-        hidden_states = None if self.hidden_states is None else tuple(map(trim, self.hidden_states))
-        hidden = layout.tokens(trim(self.hidden))
+        states = None if self.hidden_states is None else tuple(layout.grid(trim(grid)) for grid in self.hidden_states)
         return self._replace(
-            hidden=hidden, layout=layout, hidden_states=hidden_states, given=None, own=None, start=self.first()
+            hidden=trim(self.hidden), layout=layout, hidden_states=states, given=None, own=None, start=self._start(own)
         )
+
+    def _start(self, own: Tensor) -> Tensor:
+        """The vector at each row's first position, (B, D); of rows with more than the caller gave, past padding."""
+        mask = self.layout.mask
+        if mask is None:
+            return self.layout.first(self.hidden)
+        longer = (mask & ~own).any(1)
+        return self.layout.at(self.hidden, torch.where(longer, mask.int().argmax(1), 0))
 
 
 class Transformer(nn.Module):
@@ -153,39 +198,48 @@ class Transformer(nn.Module):
         past = 0 if cache is None else cache.length
         x, own, outer = self._embed(stack, given, past, run), None, run.outside(stack)
         if "input" in outer:
-            x, layout, mask, own = _lengthened(outer["input"], x, given, run, cache)
-        embedded = x
+            x, layout, mask, own = _lengthened(outer["input"], x, given, run)
+        embedding: Any = self.embed[stack]
+        embedded = x = embedding.projected(x)
         batch = Batch(layout, mask, run, memory, keep_attention, self._distances(stack, layout.length, past))
-        hidden: list[Tensor] = [x]
-        attentions: list[Any] = []
-        crosses: list[Any] = []
-        for index, layer in enumerate(getattr(self, stack)):
-            if self.training and numbers.layerdrop and torch.rand(()).item() < numbers.layerdrop:
-                continue
-            units = run.tables.get((stack, index), NOTHING)
-            out = self._layer(layer, x, batch, units, None if cache is None else cache.layers[index])
-            x = out.hidden
-            if index == 0 and stack in self.convolution:
-                x = self.convolution[stack](embedded, x, layout)
-            if keep_hidden:
-                hidden.append(x)
-            if keep_attention:
-                attentions.append(out.attention)
-                crosses.append(out.cross_attention)
+        climb = Climb(x, embedded, batch, [x])
+        count, repeat = len(getattr(self, stack)), given.repeat
+        self._climb(stack, climb, range(count if repeat is None else repeat.at), cache, keep_hidden)
+        if repeat is not None:
+            climb.repeat(repeat)
+            self._climb(stack, climb, range(repeat.at, count), cache, keep_hidden)
+        x, layout, memory = climb.x, climb.batch.layout, climb.batch.memory
         if stack in self.last_norm:
             last_norm: Any = self.last_norm[stack]
             x = normed("last.norm", last_norm, x, layout, run, outer)
             if numbers.last_state_normed:
-                hidden[-1] = x
+                climb.hidden[-1] = x
         return StackOutput(
             x,
             layout,
-            tuple(map(layout.grid, hidden)) if keep_hidden else None,
-            tuple(attentions) if keep_attention else None,
-            tuple(crosses) if keep_attention and numbers.cross and memory is not None else None,
+            tuple(map(layout.grid, climb.hidden)) if keep_hidden else None,
+            tuple(climb.attentions) if keep_attention else None,
+            tuple(climb.crosses) if keep_attention and numbers.cross and memory is not None else None,
             None if own is None else given.layout,
             own,
         )
+
+    def _climb(self, stack: str, climb: Climb, layers: range, cache: Cache | None, keep_hidden: bool) -> None:
+        """Run some of a stack's layers."""
+        numbers, modules = self.config.stacks()[stack], getattr(self, stack)
+        for index in layers:
+            if self.training and numbers.layerdrop and torch.rand(()).item() < numbers.layerdrop:
+                continue
+            batch, units = climb.batch, climb.batch.run.tables.get((stack, index), NOTHING)
+            out = self._layer(modules[index], climb.x, batch, units, None if cache is None else cache.layers[index])
+            climb.x = out.hidden
+            if index == 0 and stack in self.convolution:
+                climb.x = self.convolution[stack](climb.embedded, climb.x, batch.layout)
+            if keep_hidden:
+                climb.hidden.append(climb.x)
+            if batch.need_weights:
+                climb.attentions.append(out.attention)
+                climb.crosses.append(out.cross_attention)
 
     def _layer(
         self, layer: nn.Module, x: Tensor, batch: Batch, units: Mapping[str, Unit], cache: LayerCache | None
@@ -240,9 +294,12 @@ class Transformer(nn.Module):
         return None if self.pooler is None else torch.tanh(self.pooler(first))
 
     def weight_of(self, site: Site) -> tuple[Tensor, Tensor]:
-        """The frozen weight (d_out, d_in) and bias behind a linear or lookup site, as views."""
+        """The frozen weight (d_out, d_in) and bias behind a linear or lookup site, as views; a norm's gain and bias."""
         if site.kind == "lookup":
             return _columns(self.token_of(site.stack))
+        if site.kind == "norm":
+            norm = self.norm_of(site)
+            return norm.weight, norm.bias
         block, part = site.name.split(".")
         layer = getattr(self, site.stack)[site.depth]
         holder = getattr(layer, block)
@@ -252,18 +309,28 @@ class Transformer(nn.Module):
         sliced: tuple[Tensor, Tensor] = getattr(holder.qkv, part)()
         return sliced
 
+    def norm_of(self, site: Site) -> nn.LayerNorm:
+        """The LayerNorm of a norm site."""
+        block = site.name.split(".")[0]
+        if site.name == "last.norm":
+            found: Any = self.last_norm[site.stack]
+        elif site.name == "embed.norm":
+            found = self.embed[site.stack].norm
+        else:
+            layer = getattr(self, site.stack)[site.depth]
+            after, before = getattr(layer, f"{block}_norm"), getattr(layer, f"{block}_prenorm")
+            found = before if after is None else after
+        norm: nn.LayerNorm = found
+        return norm
+
 
 def _columns(token: nn.Embedding) -> tuple[Tensor, Tensor]:
     """A token embedding as the weight (D, V) and bias of a linear map."""
     return token.weight.T, token.weight.new_zeros(token.embedding_dim)
 
 
-def _lengthened(
-    unit: Unit, x: Tensor, given: StackInput, run: Run, cache: Cache | None
-) -> tuple[Tensor, Layout, Mask, Tensor]:
+def _lengthened(unit: Unit, x: Tensor, given: StackInput, run: Run) -> tuple[Tensor, Layout, Mask, Tensor]:
     """The first hidden states with more positions, how they lie, who may look at whom, and which the caller gave."""
-    if cache is not None:
-        raise ValueError("a prompt's keys and values cannot be kept: call the model with use_cache=False")
     layout = given.layout
     grid = layout.grid(x)
     own = torch.ones(layout.rows, layout.length, dtype=torch.bool, device=x.device)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adapterzoo.core.run import KV, Cut, Final, Spans, Tokens
+from adapterzoo.core.run import KV, Ctx, Cut, Final, Spans, Tokens
 
 
 def take(value: Any, cut: Cut) -> Any:
@@ -22,6 +22,13 @@ def take(value: Any, cut: Cut) -> Any:
     if isinstance(value, Final):
         return Final(value.value[cut.tokens], None if value.where is None else value.where[cut.tokens])
     return value[cut.tokens]
+
+
+def take_queries(value: KV, cut: Cut) -> KV:
+    """The same keys and values, as the queries in some columns see them."""
+    if value.valid is None or value.valid.size(1) == 1:
+        return value
+    return value._replace(valid=value.valid[:, cut.columns])
 
 
 def join(values: list[Any]) -> Any:
@@ -52,13 +59,26 @@ def _joined(values: list[Tensor | Final], dim: int, order: Tensor | None) -> Ten
         return together(plain)
     if all(isinstance(value, Final) and value.where is None for value in values):
         return Final(together(plain))
-    return Final(together(plain), together([_where(value) for value in values]))
+    return Final(together(plain), together([final_where(value) for value in values]))
 
 
-def _where(value: Tensor | Final) -> Tensor:
+def final_where(value: Tensor | Final) -> Tensor:
+    """Where a join's value is the block's output already, (…, 1) by token."""
     if isinstance(value, Final):
         return torch.ones_like(value.value[..., :1], dtype=torch.bool) if value.where is None else value.where
     return torch.zeros_like(value[..., :1], dtype=torch.bool)
+
+
+def finished(value: Tensor | Final, ctx: Ctx) -> Tensor:
+    """What a block puts out: a join's value with the residual and the LayerNorm that follow, where they do."""
+    if isinstance(value, Final) and value.where is None:
+        return value.value
+    assert ctx.residual is not None
+    plain = ctx.residual + (value.value if isinstance(value, Final) else value)
+    plain = plain if ctx.norm is None else ctx.norm(plain)
+    if not isinstance(value, Final) or value.where is None:
+        return plain
+    return torch.where(value.where, value.value, plain)
 
 
 def _join_kv(values: list[KV]) -> KV:
@@ -66,12 +86,12 @@ def _join_kv(values: list[KV]) -> KV:
     if all(value.prefix == prefix and value.valid is None for value in values):
         return KV(torch.cat([v.k for v in values]), torch.cat([v.v for v in values]), prefix)
     queries = max(1 if value.valid is None else value.valid.size(1) for value in values)
-    widened = [_widen(value, prefix, queries) for value in values]
-    k, v, valid = (torch.cat(tensors) for tensors in zip(*widened, strict=True))
+    wide = [widened(value, prefix, queries) for value in values]
+    k, v, valid = (torch.cat(tensors) for tensors in zip(*wide, strict=True))
     return KV(k, v, prefix, valid)
 
 
-def _widen(value: KV, prefix: int, queries: int) -> tuple[Tensor, Tensor, Tensor]:
+def widened(value: KV, prefix: int, queries: int) -> tuple[Tensor, Tensor, Tensor]:
     """Keys and values with room for a prefix of `prefix` positions, and which of these are for which query."""
     gap, valid = prefix - value.prefix, real(value).expand(-1, queries, -1)
     return F.pad(value.k, (0, 0, gap, 0)), F.pad(value.v, (0, 0, gap, 0)), F.pad(valid, (gap, 0), value=False)
@@ -87,12 +107,16 @@ def real(value: KV) -> Tensor:
 def _join_tokens(values: list[Tokens]) -> Tokens:
     """Rows of different lengths are padded on the right."""
     length = max(value.x.size(1) for value in values)
-    masks = None
-    if any(value.mask is not None or value.x.size(1) < length for value in values):
-        whole = [torch.ones_like(value.own) if value.mask is None else value.mask for value in values]
-        masks = torch.cat([F.pad(mask, (0, length - mask.size(1)), value=False) for mask in whole])
-    x = torch.cat([F.pad(value.x, (0, 0, 0, length - value.x.size(1))) for value in values])
-    return Tokens(x, masks, torch.cat([F.pad(v.own, (0, length - v.x.size(1)), value=False) for v in values]))
+    plain = all(value.mask is None and value.x.size(1) == length for value in values)
+    x, mask, own = (torch.cat(parts) for parts in zip(*(lengthened(value, length) for value in values), strict=True))
+    return Tokens(x, None if plain else mask, own)
+
+
+def lengthened(value: Tokens, length: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What goes into a stack, its mask and which positions the caller gave, padded on the right to `length`."""
+    gap = length - value.x.size(1)
+    mask = torch.ones_like(value.own) if value.mask is None else value.mask
+    return F.pad(value.x, (0, 0, 0, gap)), F.pad(mask, (0, gap), value=False), F.pad(value.own, (0, gap), value=False)
 
 
 def split_kv(value: KV, parts: list[KV], spans: Spans) -> KV:

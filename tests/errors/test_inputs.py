@@ -143,7 +143,9 @@ def test_a_sequence_beyond_the_positions_is_told(model):
     with refuses(ValueError, said, model=model):
         model(random_ids_with_end(model, length=beyond + 1))
     with refuses(ValueError, said, model=model):
-        model(inputs_embeds=torch.zeros(1, beyond + 1, model.base.config.first.token_width))
+        two = len(model.base.config.stacks()) == 2
+        more = {"decoder_input_ids": torch.full((1, 2), 5)} if two else {}
+        model(inputs_embeds=torch.zeros(1, beyond + 1, model.base.config.first.token_width), **more)
 
 
 @pytest.mark.parametrize("value", [-1, 10_000])

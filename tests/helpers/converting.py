@@ -105,7 +105,7 @@ def contents(folder: Path) -> dict[str, bytes | None]:
     }
 
 
-LISTS = ("unused", "without_place", "unexpected")
+LISTS = ("unused", "without_place", "unexpected", "converted")
 """What a report tells of tensors that it does not map."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def peer_static(case: Case, directory: Path, **changes: Any) -> Any:
     for name, parameter in model.named_parameters():
         if name.endswith("in_proj.bias"):  # random, of DeBERTa, whose projection has no bias: test_differences_deberta
             parameter.data.zero_()
-    return model
+    return model.eval()  # what the peer has added is not yet
 
 
 def our_model(architecture: Architecture, directory: Path, suffix: str = "AdapterModel", **options: Any) -> Any:
@@ -99,7 +100,8 @@ def real_positions(inputs: dict[str, Tensor]) -> Tensor | None:
 
 def peer_parameters(model: Any, name: str) -> dict[str, nn.Parameter]:
     """Return the parameters of the peer's adapter by the names in its files, without the copies of prefixes."""
-    kinds = ("adapters", "prefix_tunings", "prefix_gates", "loras", "shared_parameters")
+    kinds = ("adapters", "prefix_tunings", "prefix_gates", "loras", "shared_parameters", "refts", "prompt_tunings")
+    kinds += ("invertible_adapters",)
     return {
         key: value
         for key, value in model.named_parameters(remove_duplicate=False)
@@ -112,28 +114,66 @@ def is_prefix_copy(key: str) -> bool:
     return ".prefix_tuning.pool." in key
 
 
+def is_copy(key: str, architecture: Architecture) -> bool:
+    """The same, or the name of what a pair has of its encoder."""
+    once = any(place in key for place in ("invertible_adapters.", "shared_parameters."))
+    return is_prefix_copy(key) or (once and architecture.specialise is not None and not key.startswith("encoder."))
+
+
 def add_random(theirs: Any, name: str, config: Any) -> None:
-    """Give the peer's model an adapter with random weights; not so large that float32 has no five digits left."""
+    """Give the peer's model an adapter with random weights, or skip."""
     theirs.add_adapter(name, config=config)
     skip_if_elsewhere(ARCHITECTURES[theirs.config.model_type], theirs.adapters_config.get(name))
-    randomise(nn.ParameterList(peer_parameters(theirs, name).values()), std=0.1)
+    make_random(theirs, name)
+
+
+def make_random(theirs: Any, name: str) -> None:
+    """Give an adapter of the peer's random weights; not so large that float32 has no five digits left."""
+    parameters = peer_parameters(theirs, name)
+    randomise(nn.ParameterList(parameters.values()), std=0.1)
+    sign_diagonals(parameters)
+
+
+def sign_diagonals(parameters: Mapping[str, Tensor]) -> None:
+    """Undo what is random where the peer reads signs: -0.9 is 0 to it, and -1 here (test_differences_prompts)."""
+    for name, parameter in parameters.items():
+        if name.endswith(("projection.original", "projection.parametrizations.weight.original")):
+            parameter.data.diagonal().fill_(-1)
 
 
 def skip_if_elsewhere(architecture: Architecture, config: Any) -> None:
     """Skip configs that mean something else in the peer, or nothing; the tests of differences say what."""
     fields = config.to_dict()
-    if fields.get("architecture") == "lora" and fields["selfattn_lora"] and "attn.q" in architecture.places:
+    for member in fields.get("configs", [fields]):
+        _skip_if_elsewhere(architecture, member)
+
+
+def _skip_if_elsewhere(architecture: Architecture, fields: dict[str, Any]) -> None:
+    if fields.get("architecture") == "prompt_tuning" and not has_prompts(architecture):
+        pytest.skip("the peer has no prompts in encoder-decoders, and those of DeBERTa and DistilBERT raise exceptions")
+    if fields.get("selfattn_lora") and "attn.q" in architecture.places:
         pytest.skip("the peer's LoRA acts on other rows of DeBERTa's fused projection")
+    if fields.get("use_dora") or fields.get("vera_d") is not None:
+        pytest.skip("the peer's DoRA and VeRA are others; test_dora_and_vera compares where they are the same")
     if fields.get("residual_before_ln") == "post_add" and fields["original_ln_before"] and pre_norm(architecture):
         pytest.skip("the peer has no sum to take where no LayerNorm follows")
     if architecture.specialise is None:
         return
-    if fields.get("leave_out") or isinstance(fields.get("reduction_factor"), dict):
+    if fields.get("inv_adapter"):
+        pytest.skip("the peer's pair has a fixed head, which scores words without the inverse")
+    layers = fields.get("layers", "all")
+    if fields.get("leave_out") or isinstance(fields.get("reduction_factor"), dict) or layers != "all":
         pytest.skip("the peer counts the layers of each part of a pair from 0")
     if fields.get("mh_adapter") != fields.get("cross_adapter"):
         pytest.skip("the peer's cross-attention has the self-attention's flag in a BERT decoder")
     if not fields.get("encoder_prefix", True):
         pytest.skip("the peer does not know a pair's encoder from its decoder")
+
+
+def has_prompts(architecture: Architecture) -> bool:
+    """Whether the peer's prompt tuning runs there."""
+    alone = len(architecture.network(architecture.config()).stacks()) == 1
+    return alone and architecture.model_type not in ("deberta", "deberta-v2", "distilbert")
 
 
 def pre_norm(architecture: Architecture) -> bool:
@@ -150,8 +190,18 @@ def hand_over(theirs: Any, ours: Any, name: str, directory: Path) -> None:
 def hidden(model: Any, inputs: dict[str, Tensor]) -> Tensor:
     """Return the model's last hidden states."""
     with torch.no_grad():
-        out: Tensor = model(**inputs)[0]
-    return out
+        return last_states(model, inputs)
+
+
+def last_states(model: Any, inputs: dict[str, Tensor]) -> Tensor:
+    """Return the model's last hidden states of the caller's tokens; the peer's output has those of prompts, too."""
+    out: Tensor = model(**inputs)[0]
+    more = out.size(1) - inputs.get("decoder_input_ids", inputs["input_ids"]).size(1)
+    if not more:
+        return out
+    combine = model.adapters_config.get(model.active_adapters.first())["combine"]
+    first = int(combine == "prefix_after_bos")
+    return torch.cat([out[:, :first], out[:, first + more :]], 1)
 
 
 def same(ours: Tensor, theirs: Tensor, where: Tensor | None = None) -> None:

@@ -21,7 +21,7 @@ def state_of(model: Any) -> dict[str, Any]:
         },
         "modes": {name: module.training for name, module in model.named_modules()},
         "adapters": {name: (id(adapter), adapter.config) for name, adapter in model.adapters.items()},
-        "active": (model.active_adapters, model.adapters.skip_layers),
+        "active": (model.active_adapters, model.adapters.skip_layers, model.adapters.merged),
         "embeddings": (model.active_embeddings, list(model.loaded_embeddings)),
         "heads": {name: (id(head), copy.deepcopy(head.config)) for name, head in model.heads_of().items()},
         "active head": getattr(model, "active_head", None),

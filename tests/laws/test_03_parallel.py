@@ -8,6 +8,7 @@ import torch
 from adapterzoo import BatchSplit, Parallel, Stack
 from tests.helpers.adapting import KINDS, add_all, add_random
 from tests.helpers.batches import batch_for, unmasked
+from tests.helpers.comparing import assert_close
 from tests.helpers.tiny import DISTINCT, tiny_model
 
 FIRST, SECOND, THIRD = KINDS[0], "lora", "prefix_tuning"
@@ -22,7 +23,7 @@ def last(model, batch, setup):
 @pytest.fixture(scope="module", params=DISTINCT)
 def model(request):
     torch.manual_seed(0)
-    return add_all(tiny_model(request.param, "Model"))
+    return add_all(tiny_model(request.param, "Model")).double()
 
 
 @pytest.mark.parametrize("padding_free", [True, False], ids=["packed", "padded"])
@@ -32,7 +33,7 @@ def test_each_child_answers_the_batch_as_alone(model, padding_free):
     seen = unmasked(model, batch, model.base.config.last_stack)
     together = last(model, batch, Parallel(*KINDS)).chunk(len(KINDS))
     for kind, part in zip(KINDS, together, strict=True):
-        torch.testing.assert_close(part[seen], last(model, batch, kind)[seen], rtol=1e-5, atol=1e-5, msg=kind)
+        assert_close(part[seen], last(model, batch, kind)[seen], kind)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_it_may_lie_in_other_blocks_and_they_in_it(model, setup, alone):
     seen = unmasked(model, batch, model.base.config.last_stack)
     together = last(model, batch, setup).chunk(len(alone))
     for child, part in zip(alone, together, strict=True):
-        torch.testing.assert_close(part[seen], last(model, batch, child)[seen], rtol=1e-5, atol=1e-5)
+        assert_close(part[seen], last(model, batch, child)[seen], str(child))
 
 
 @pytest.mark.parametrize(

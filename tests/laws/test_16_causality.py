@@ -13,6 +13,7 @@ from tests.helpers.heads import add_head, head_types
 from tests.helpers.tiny import DISTINCT, decoders, tiny_decoder
 
 CUT = 3
+UNSEEING = {"use_gating": False, "suffix_positions": 0}
 SETUPS = [
     *KINDS,
     None,
@@ -21,10 +22,11 @@ SETUPS = [
 ]
 
 
-def ungated(kind):
-    """The config without gates. A gate is by its definition the mean over all of a row's tokens, those to come, too."""
+def unseeing(kind):
+    """The config without what depends on tokens to come by definition: gates are rows' means, suffixes their ends."""
     config = CONFIGS[kind]
-    return config.replace(use_gating=False) if config.get("use_gating") else config
+    said = {key.rpartition(".")[2] for key, value in config.items() if value}  # "2.use_gating" of a union's member
+    return config.replace(**{name: value for name, value in UNSEEING.items() if name in said})
 
 
 @pytest.fixture(scope="module", params=decoders(DISTINCT))
@@ -33,7 +35,7 @@ def subject(request):
     torch.manual_seed(0)
     model = tiny_decoder(request.param)
     for kind in KINDS:
-        add_random(model, kind, ungated(kind))
+        add_random(model, kind, unseeing(kind))
     add_head(model, next(kind for kind in head_types(model) if kind in ("causal_lm", "seq2seq_lm")), "words")
     batch = batch_for(model.double(), lengths=[7, 4, 5, 7], length=7)
     return model, {name: t.double() if t.is_floating_point() else t for name, t in batch.items()}

@@ -132,12 +132,17 @@ def test_any_text_is_a_config_string_or_a_value_error(text):
         assert isinstance(name, str) and all(isinstance(key, str) for key in values)
 
 
+def written(config):
+    """A config as a string with all its fields."""
+    base = next(known for known, preset in PRESETS.items() if type(config) is type(preset))
+    plain = {key: list(v) if isinstance(v := config[key], tuple) else v for key in config}
+    return f"{base}[{', '.join(f'{key}={value!r}' for key, value in plain.items())}]"
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_config_written_as_a_string_is_that_config(name):
     config = CONFIGS[name]
-    base = next(known for known, preset in PRESETS.items() if type(config) is type(preset))
-    plain = {key: list(v) if isinstance(v := config[key], tuple) else v for key in config}
-    text = f"{base}[{', '.join(f'{key}={value!r}' for key, value in plain.items())}]"
+    text = " | ".join(map(written, getattr(config, "configs", [config])))
     assert resolve_config(text) == config
     assert resolve_config(json.loads(json.dumps(config.to_dict()))) == config
     assert hash(resolve_config(text)) == hash(config)

@@ -73,9 +73,11 @@ def pairs(kept_pairs: Callable[[Architecture], Pair]) -> Iterator[Callable[[Arch
 
 
 def empty(pair: Pair) -> None:
-    """Take all adapters and heads away, and what training left."""
+    """Take all adapters, fusions and heads away, and what training left."""
     for model in pair:
         model.set_active_adapters(None)
+        for name in list(model.fusions if model is pair.ours else model.adapters_config.fusions):
+            model.delete_adapter_fusion(name)
         names = model.adapters if model is pair.ours else model.adapters_config.adapters
         for name in list(names):
             model.delete_adapter(name)

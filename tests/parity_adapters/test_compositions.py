@@ -74,7 +74,7 @@ def add_all(pair: Pair, cases: tuple[str, ...], folder: Path) -> list[str]:
 
 def compare(pair: Pair, architecture: Architecture, cases: tuple[str, ...], block: str, *args: object) -> None:
     """Both give the same under the block, and each of its adapters matters."""
-    inputs = inputs_of(architecture, "none" if any(CASES[case].gated for case in cases) else "right")
+    inputs = inputs_of(architecture, "none" if any(CASES[case].unpadded for case in cases) else "right")
     where = real_positions(inputs)
     theirs, ours = pair
     theirs.set_active_adapters(getattr(adapters().composition, block)(*args[0], **args[1]))

@@ -28,9 +28,9 @@ def saved(pair: Pair, folder: Path, config: Any) -> Path:
     return folder
 
 
-def compare(pair: Pair, architecture: Architecture, folder: Path, **options: Any) -> None:
+def compare(pair: Pair, architecture: Architecture, folder: Path, padding: str = "right", **options: Any) -> None:
     """Both load the folder, have the same config, and give the same outputs."""
-    inputs = inputs_of(architecture)
+    inputs = inputs_of(architecture, padding)
     theirs, ours = (model.load_adapter(str(folder), load_as="a", **options) for model in pair)
     assert theirs == ours == "a"
     assert pair.ours.adapters_config.get("a").to_dict() == pair.theirs.adapters_config.get("a").to_dict()

@@ -37,7 +37,7 @@ def test_an_adapter_gives_the_same_outputs_in_both(pair: Pair, case: MethodCase,
     name = f"a{len(pair.ours.adapters)}"
     add_random(pair.theirs, name, case.theirs)
     hand_over(pair.theirs, pair.ours, name, tmp_path)
-    inputs = inputs_of(KIND, "none" if case.gated else "right")
+    inputs = inputs_of(KIND, "none" if case.unpadded else "right")
     for model in pair:
         model.set_active_adapters(name)
     same(hidden(pair.ours, inputs), hidden(pair.theirs, inputs), real_positions(inputs))

@@ -1,0 +1,1 @@
+"""Merging, combining and managing adapters."""

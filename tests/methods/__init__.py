@@ -1,0 +1,1 @@
+"""Adapter methods: their formulas, where they act, and what merges them."""
