@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from adapterzoo.core.registry import listing
-from adapterzoo.core.run import Ctx, Unit
+from adapterzoo.core.run import Ctx, Told, Unit
 from adapterzoo.core.sites import Site, sites_of
 from adapterzoo.methods.base import AdapterConfig
 from adapterzoo.nn.transformer import Transformer
@@ -104,24 +105,8 @@ class BesideMerged(Adapter):
     def unit(self, site: Site) -> Unit | None:
         """The unit at `site`; None where the adapter has none."""
         unit, pair = self.adapter.unit(site), self.frozen(site)
-        return unit if unit is None or pair is None else _SeesFrozen(unit, pair)
+        return unit if unit is None or pair is None else Told(unit, partial(_seeing, pair))
 
 
-class _SeesFrozen:
-    """A unit that is told a weight and bias that are no longer in the network."""
-
-    def __init__(self, unit: Unit, pair: tuple[Tensor, Tensor]) -> None:
-        self.unit, self.pair = unit, pair
-
-    def __call__(self, value: Any, ctx: Ctx) -> Any:
-        """The unit's value."""
-        return self.unit(value, self._told(ctx))
-
-    def __getattr__(self, ability: str) -> Any:
-        if ability == "unit":  # of a copy that has nothing yet
-            raise AttributeError(ability)
-        found = getattr(self.unit, ability)
-        return (lambda value, ctx: found(value, self._told(ctx))) if ability == "branch" else found
-
-    def _told(self, ctx: Ctx) -> Ctx:
-        return ctx._replace(weight=lambda: self.pair)
+def _seeing(pair: tuple[Tensor, Tensor], ctx: Ctx) -> Ctx:
+    return ctx._replace(weight=lambda: pair)

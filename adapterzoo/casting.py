@@ -58,7 +58,7 @@ class Cast:
             norm=norm,
         )
 
-    def _normed(self, norm: nn.Module, x: Tensor) -> Tensor:
+    def _normed(self, norm: Any, x: Tensor) -> Tensor:
         out: Tensor = norm(x.to(self.outer)).to(self.dtype)
         return out
 

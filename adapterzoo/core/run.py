@@ -5,7 +5,7 @@ Shapes: B rows, T queries or tokens, S keys, P prefix positions, H heads, E head
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -86,6 +86,36 @@ class Note(NamedTuple):
     value: Tensor
 
 
+class BlockNorm:
+    """The LayerNorm after a block as what is active there leaves it, for the tokens of a part of the batch.
+
+    What is active there knows the whole batch alone. So the part is put in its place in a batch of zeros, and taken out
+    again; tokens do not meet there.
+
+    Args:
+        whole: the same for the whole batch.
+        cuts: the parts in parts that x is of, each with the size by token of what it was cut from.
+    """
+
+    def __init__(self, whole: Callable[[Tensor], Tensor], cuts: tuple[tuple[Sequence[int], Cut], ...] = ()) -> None:
+        self.whole, self.cuts = whole, cuts
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(…, D) to (…, D)."""
+        for size, cut in reversed(self.cuts):
+            wide = x.new_zeros(*size, x.size(-1))
+            wide[cut.tokens] = x
+            x = wide
+        y = self.whole(x)
+        for _, cut in self.cuts:
+            y = y[cut.tokens]
+        return y
+
+    def part(self, size: Sequence[int], cut: Cut) -> BlockNorm:
+        """The same for a part of the tokens."""
+        return BlockNorm(self.whole, (*self.cuts, (size, cut)))
+
+
 class Ctx(NamedTuple):
     """What a unit may look at but not change.
 
@@ -104,7 +134,7 @@ class Ctx(NamedTuple):
     x: Tensor | None = None
     weight: Callable[[], tuple[Tensor, Tensor]] | None = None
     residual: Tensor | None = None
-    norm: nn.Module | None = None
+    norm: Callable[[Tensor], Tensor] | None = None
     who: tuple[str, Site] | None = None
 
     @property
@@ -120,10 +150,14 @@ class Ctx(NamedTuple):
 
     def cut(self, cut: Cut) -> Ctx:
         """The same for a part of the batch."""
+        norm = self.norm
+        if isinstance(norm, BlockNorm) and self.residual is not None:
+            norm = norm.part(self.residual.shape[:-1], cut)
         return self._replace(
             layout=cut.layout,
             x=None if self.x is None else self.x[cut.tokens],
             residual=None if self.residual is None else self.residual[cut.tokens],
+            norm=norm,
         )
 
 
@@ -175,6 +209,28 @@ class Branch(NamedTuple):
 
 Unit = Callable[[Any, Ctx], Any]
 """`value = unit(value, ctx)`: the one signature that compositions thread and methods implement."""
+
+
+class Told:
+    """A unit that is told other things than its site says. What it offers beside its call is offered, too.
+
+    Args:
+        unit: the unit.
+        changed: what it is told, from what its site says.
+    """
+
+    def __init__(self, unit: Unit, changed: Callable[[Ctx], Ctx]) -> None:
+        self.unit, self.changed = unit, changed
+
+    def __call__(self, value: Any, ctx: Ctx) -> Any:
+        """The unit's value."""
+        return self.unit(value, self.changed(ctx))
+
+    def __getattr__(self, ability: str) -> Any:
+        if ability == "unit":  # of a copy that has nothing yet
+            raise AttributeError(ability)
+        found = getattr(self.unit, ability)
+        return (lambda value, ctx: found(value, self.changed(ctx))) if ability == "branch" else found
 
 
 class Tokens(NamedTuple):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adapterzoo.core.config import StackConfig
-from adapterzoo.core.run import Ctx, Final, Unit
+from adapterzoo.core.run import BlockNorm, Ctx, Final, Unit
 from adapterzoo.nn.activations import activation
 from adapterzoo.nn.attention import Attention, Batch, Linear, adapt, normed
 from adapterzoo.nn.cache import LayerCache
@@ -102,7 +102,13 @@ class Layer(nn.Module):
     ) -> Tensor:
         h = F.dropout(h, self.dropout, self.training)
         unit = units.get(name)
-        joined = h if unit is None else unit(h, Ctx(batch.layout, batch.run, residual=x, norm=norm))
+        joined = h
+        if unit is not None:
+            through: Any = norm
+            if norm is not None and after in units:
+                layout, run = batch.layout, batch.run
+                through = BlockNorm(lambda z: normed(after, norm, z, layout, run, units))
+            joined = unit(h, Ctx(batch.layout, batch.run, residual=x, norm=through))
         if not isinstance(joined, Final):
             return normed(after, norm, x + joined, batch.layout, batch.run, units)
         if joined.where is None:

@@ -25,10 +25,11 @@ from adapterzoo.core.compose import (
     tasks_of,
 )
 from adapterzoo.core.registry import listing, unknown
-from adapterzoo.core.run import Ctx, LayoutLike, Note, Run, Unit
-from adapterzoo.core.sites import OUTSIDE, Site, sites_of
+from adapterzoo.core.run import LayoutLike, Note, Run, Unit
+from adapterzoo.core.sites import OUTSIDE, sites_of
 from adapterzoo.nn.transformer import Transformer
-from adapterzoo.plan.compilers import COMPILERS, row_sizes
+from adapterzoo.plan.compile import compile_at
+from adapterzoo.plan.compilers import row_sizes
 from adapterzoo.plan.composed import Parts
 
 
@@ -76,7 +77,9 @@ class Plan:
         check_composition(setup)
         self.copies = copies(setup)
         for site in sites_of(network.config):
-            unit = None if site.layer in skip_layers else compile_at(setup, site, parts)
+            if site.layer in skip_layers:
+                continue
+            unit = compile_at(setup, site, parts)
             if unit is not None:
                 self.tables.setdefault((site.stack, site.depth), {})[site.name] = unit
         self._check_spans(setup)
@@ -142,40 +145,6 @@ def _check_names(setup: AdapterCompositionBlock, parts: Parts) -> None:
     for name in fusions_in(setup):
         if name not in parts.fusions:
             raise ValueError(f"{unknown('adapter fusion named', name, parts.fusions)}; add_adapter_fusion makes one")
-
-
-class Named:
-    """A unit that knows whose it is, for telling scores."""
-
-    def __init__(self, unit: Unit, name: str, site: Site) -> None:
-        self.unit, self.who = unit, (name, site)
-
-    def __call__(self, value: Any, ctx: Ctx) -> Any:
-        """The unit's value."""
-        return self.unit(value, ctx._replace(who=self.who))
-
-    def __getattr__(self, ability: str) -> Any:
-        found = getattr(self.unit, ability)
-        if ability != "branch":
-            return found
-        return lambda value, ctx: found(value, ctx._replace(who=self.who))
-
-
-def compile_at(node: Child, site: Site, parts: Parts) -> Unit | None:
-    """A composition at one site: one callable, or None where nothing acts.
-
-    Raises:
-        ValueError: it has no meaning there.
-    """
-    if isinstance(node, str):
-        unit = parts.adapters[node].unit(site)
-        return Named(unit, node, site) if parts.noted and unit is not None else unit
-    if type(node) not in COMPILERS:
-        raise ValueError(f"{node!r} cannot run here; there are {', '.join(kind.__name__ for kind in COMPILERS)}")
-    units = [compile_at(child, site, parts) for child in node.children]
-    if all(unit is None for unit in units):
-        return None
-    return COMPILERS[type(node)](node, units, site, parts)
 
 
 def cut_for(node: Child, layout: LayoutLike) -> None:

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapterzoo import BatchSplit
+from adapterzoo import BatchSplit, Stack
 from tests.helpers.adapting import KINDS, add_all, add_random
-from tests.helpers.alone import Alone, by_name
+from tests.helpers.alone import Alone, by_name, names_by_row
 from tests.helpers.batches import batch_for
 from tests.helpers.tiny import DISTINCT, decoders, tiny_decoder, tiny_model
 
@@ -56,6 +56,12 @@ def test_any_two_methods_share_a_batch(rows, first, second):
         rows.check(rows.model(**rows.batch, adapter_names=names), by_name(names))
     split = BatchSplit(first, second, batch_sizes=[1, 3])
     rows.check(rows.run(split), by_name([first, second, second, second]))
+
+
+def test_adapters_that_read_through_a_layer_norm_read_the_one_of_their_rows(rows):
+    norms = BatchSplit("ln_tuning", "bitfit", batch_sizes=[1, 3])
+    setup = Stack(norms, BatchSplit("seq_bn", Stack("bn_final", "compacter++"), batch_sizes=[2, 2]))
+    rows.check(rows.run(setup), names_by_row(setup, ROWS))
 
 
 @settings(max_examples=15)
