@@ -120,10 +120,10 @@ class ParallelUnit(BottleneckUnit):
         return self.finish((out if self.norm_after is None else self.norm_after(out)) + h)
 
     def branch(self, h: Tensor, ctx: Ctx) -> Branch:
-        """What is fused: s·W_up·f(W_down·x), without dropout, gate and `ln_after`; x is the residual, h is added."""
+        """What is fused: s·W_up·f(W_down·x), without dropout, gate and `ln_after`; it is added to h."""
         x = ctx.residual
         assert x is not None
-        return Branch(lambda: self.update(x, ctx), x, x, x, lambda fused: self.finish(fused + h))
+        return Branch(lambda: self.update(x, ctx), h, x, x, self.finish)
 
 
 def _matrix(config: BnFields, d_in: int, d_out: int, place: str, shared: SharedPHM | None) -> nn.Module:

@@ -60,8 +60,6 @@ FUSIONS: dict[str, FusionCase] = {
     "three": FusionCase(("seq_bn", "seq_bn", "seq_bn")),
     "static three": FusionCase(("double_seq_bn",) * 3, "Static", {"query_before_ln": True}),
     "one": FusionCase(("seq_bn",)),
-    "parallel": FusionCase(("par_bn", "scaled_par_bn")),
-    "parallel residual before": FusionCase(("bn-parallel",) * 2, changes={"residual_before": True}),
     "everywhere": FusionCase(("bn-after-ln",) * 2),
     "alone": FusionCase(("bn-after-ln-alone",) * 2),
     "plus": FusionCase(("adapter-plus",) * 2, "Static"),

@@ -87,6 +87,27 @@ def test_children_read_what_they_read_alone(pairs: Pairs, architecture: Architec
 
 
 @each_distinct
+def test_a_static_fusion_of_parallel_twins_is_the_adapter(
+    pairs: Pairs, architecture: Architecture, tmp_path: Path
+) -> None:
+    theirs, ours = pairs(architecture)
+    fuse(theirs, ours, FusionCase(("par_bn", "par_bn"), "Static"), tmp_path)
+    ours.adapters["n1"].load_state_dict(ours.adapters["n0"].state_dict())
+    first = dict(theirs.named_parameters())
+    with torch.no_grad():
+        for key, parameter in first.items():
+            if ".adapters.n1." in key:
+                parameter.copy_(first[key.replace(".n1.", ".n0.")])
+    inputs = inputs_of(architecture)
+    where = real_positions(inputs)
+    fused = hidden(theirs, inputs)
+    theirs.set_active_adapters("n0")
+    law = hidden(theirs, inputs)
+    same(hidden(ours, inputs), law, where)
+    off(fused, law, where)
+
+
+@each_distinct
 def test_a_stack_in_a_fusion_reads_through_layer_norm_once(
     pairs: Pairs, architecture: Architecture, tmp_path: Path
 ) -> None:
