@@ -89,8 +89,8 @@ class Note(NamedTuple):
 class BlockNorm:
     """The LayerNorm after a block as what is active there leaves it, for the tokens of a part of the batch.
 
-    What is active there knows the whole batch alone. So the part is put in its place in a batch of zeros, and taken out
-    again; tokens do not meet there.
+    What is active there knows the whole batch alone. So the part is put in its place in a batch of anything, and taken
+    out again; tokens do not meet there.
 
     Args:
         whole: the same for the whole batch.
@@ -103,7 +103,9 @@ class BlockNorm:
     def __call__(self, x: Tensor) -> Tensor:
         """(…, D) to (…, D)."""
         for size, cut in reversed(self.cuts):
-            wide = x.new_zeros(*size, x.size(-1))
+            # No zeros: their variance is none, and half precision's gradients of a LayerNorm then are NaN.
+            anything = torch.linspace(-1, 1, x.size(-1), dtype=x.dtype, device=x.device)
+            wide = anything.expand(*size, -1).clone()
             wide[cut.tokens] = x
             x = wide
         y = self.whole(x)

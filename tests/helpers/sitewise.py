@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from adapterzoo.core.block import AdapterCompositionBlock
-from adapterzoo.core.run import KV, Ctx, Final, Tokens, Unit
+from adapterzoo.core.run import KV, BlockNorm, Ctx, Final, Tokens, Unit
 from adapterzoo.core.sites import Site, sites_of
 from adapterzoo.encode import encode
 from adapterzoo.inputs import Inputs
@@ -90,7 +90,15 @@ def columns(value: Any, ctx: Ctx, start: int, stop: int) -> tuple[Any, Ctx]:
     def cut(tokens: Tensor | None) -> Tensor | None:
         return None if tokens is None else old.grid(tokens)[:, start:stop]
 
+    def norm(part: Tensor) -> Tensor:
+        """The LayerNorm of the whole, of which the other columns are the residual."""
+        assert ctx.norm is not None and ctx.residual is not None
+        whole = old.grid(ctx.residual).clone()
+        whole[:, start:stop] = part
+        return old.grid(ctx.norm(old.tokens(whole)))[:, start:stop]
+
     narrow = ctx._replace(layout=layout, x=cut(ctx.x), residual=cut(ctx.residual))
+    narrow = narrow._replace(norm=norm if isinstance(ctx.norm, BlockNorm) else ctx.norm)
     if isinstance(value, KV):
         return value, narrow
     return cut(value), narrow
