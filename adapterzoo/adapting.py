@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from adapterzoo import peft_files
 from adapterzoo.adapter import Adapter
+from adapterzoo.core.blank import give
 from adapterzoo.core.compose import Setup, fusions_in, names_in
 from adapterzoo.core.registry import unknown
 from adapterzoo.core.sites import existing_layers, sites_of
@@ -155,8 +156,9 @@ def read_adapter(
     model.adapters.check_new(name, overwrite_ok)
     tensors = read_tensors(adapter_weights(source, version), allow_pickle)
     file = adapterhub.without_unused(file, content, tensors)
-    adapter = Adapter(file.config.fitted(tensors), model.base)
-    adapterhub.import_adapter(adapter, tensors, file.name, architecture, numbers)
+    adapter = Adapter(file.config.fitted(tensors), model.base, initialise=False)
+    found = adapterhub.matched(adapter, tensors, file.name, architecture, numbers)
+    give(adapter, found, model.base.token.weight.device)
     if left_out:
         adapter = _without_layers(adapter, model, left_out)
     place_head = model.head_reader(source, name, allow_pickle, version, id2label) if with_head else None
@@ -187,7 +189,7 @@ def adapter_weights(source: Source, version: str | None = None) -> Path:
 
 def _without_layers(adapter: Adapter, model: Host, leave_out: frozenset[int]) -> Adapter:
     """The same adapter with some layers left out; what several layers share keeps what is left."""
-    smaller = Adapter(adapter.config.without(leave_out), model.base)
+    smaller = Adapter(adapter.config.without(leave_out), model.base, initialise=False)
     there = {site.layer for site in sites_of(model.base.config) if smaller.module_at(site) is not None}
     if there & leave_out:
         raise ValueError(f"{adapter.config!r} has no leave_out: it acts in all layers or in none")
@@ -196,7 +198,7 @@ def _without_layers(adapter: Adapter, model: Host, leave_out: frozenset[int]) ->
         if hasattr(module, "part_of"):
             part: dict[str, Tensor] = module.part_of(adapter.shared[group])  # type: ignore[operator]
             state |= {f"shared.{group}.{name}": tensor for name, tensor in part.items()}
-    smaller.load_state_dict({key: state[key] for key in smaller.state_dict()})
+    give(smaller, {key: state[key] for key in smaller.state_dict()}, model.base.token.weight.device)
     return smaller
 
 

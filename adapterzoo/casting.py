@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from functools import partial
 from typing import Any
 
@@ -64,7 +65,7 @@ class Cast:
 
 
 class CastAdapter(Adapter):
-    """What stands in a plan for an adapter of another dtype than the network's.
+    """What stands in plans for an adapter: its units, cast where its dtype is another than the network's.
 
     Args:
         adapter: the adapter.
@@ -74,9 +75,31 @@ class CastAdapter(Adapter):
     def __init__(self, adapter: Adapter, outer: torch.dtype) -> None:
         nn.Module.__init__(self)
         self.config, self.shared, self.units, self.outer = adapter.config, adapter.shared, adapter.units, outer
+        self.known: dict[Site, Unit | None] = {}
+        self.kinds: dict[Site, Hashable] = {}
+        self.reads: dict[str, bool] = {}
 
     def unit(self, site: Site) -> Unit | None:
-        """The unit at a site, cast unless it takes values of any dtype."""
+        """The unit at a site, cast unless it takes values of any dtype. Looked for once."""
+        if site not in self.known:
+            self.known[site] = self._unit(site)
+        return self.known[site]
+
+    def kind(self, site: Site) -> Hashable:
+        """What the unit at a site agrees in with those of other adapters that it can act together with. Asked once."""
+        if site not in self.kinds:
+            unit = self.unit(site)
+            alike = getattr(unit, "alike", None) if isinstance(unit, nn.Module) else None  # what casts has no such
+            self.kinds[site] = None if alike is None else (type(unit), alike)
+        return self.kinds[site]
+
+    def reads_rows(self, stack: str) -> bool:
+        """As the adapter says. Asked once."""
+        if stack not in self.reads:
+            self.reads[stack] = super().reads_rows(stack)
+        return self.reads[stack]
+
+    def _unit(self, site: Site) -> Unit | None:
         unit = super().unit(site)
         if unit is None or getattr(unit, "any_dtype", False):
             return unit

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from adapterzoo.archs.base import LABELLED, StaticHead
 from adapterzoo.archs.config import ModelConfig
+from adapterzoo.core.blank import blank
 from adapterzoo.core.registry import UnknownName, unknown
 from adapterzoo.heads.base import PredictionHead, head_dropout
 from adapterzoo.heads.make import make_head
@@ -115,7 +114,7 @@ def _apart(model: Any, head: PredictionHead, static: StaticHead, config: ModelCo
     wanted = static.flexible(config)
     if wanted["head_type"] != head.head_type:
         return {"head_type": (wanted["head_type"], head.head_type)}
-    with torch.device("meta"):
+    with blank():
         made = make_head(_Under(config, model.base, model.head_types), head.name, wanted)
     there, mine = _settings(made, config), _settings(head, model.config)
     keys = dict.fromkeys((*there, *mine))

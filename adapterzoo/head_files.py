@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from adapterzoo.archs.base import ARCHITECTURES, Architecture, StaticHead
+from adapterzoo.core.blank import blank, give
 from adapterzoo.core.labels import by_number, label_names
 from adapterzoo.formats import adapterhub
-from adapterzoo.heads.base import PredictionHead
+from adapterzoo.heads.base import HEADS, PredictionHead
 from adapterzoo.heads.make import make_head
 from adapterzoo.store import FileError, Source, find, read_json, read_tensors, require, write_json, write_tensors
 from adapterzoo.writing import together
@@ -145,7 +148,9 @@ def flexible_head(
     file.check_for(model)
     if file.config is not None:
         named = {key: value for key, value in file.config.items() if id2label is None or key != "label2id"}
-        head = make_head(model, name, named if id2label is None else {**named, "id2label": id2label})
+        # A custom head's class may compute what it likes when it is made; of the others it is known that they do not.
+        with blank() if named.get("head_type") in HEADS else nullcontext():
+            head = make_head(model, name, named if id2label is None else {**named, "id2label": id2label})
         fill_flexible(head, file)
         return head
     found = static_of(file, model.architecture)
@@ -153,7 +158,8 @@ def flexible_head(
         raise ValueError(f"no table makes a flexible head of {file.model_class}'s")
     names = id2label or file.labels or model.config.id2label
     config = found[1].flexible(type(model.config)(**{**model.config.to_dict(), "id2label": names}))
-    head = make_head(model, name, config)
+    with blank():
+        head = make_head(model, name, config)
     fill_from_static(head, file, found[1])
     return head
 
@@ -182,11 +188,13 @@ def fill_from_static(head: PredictionHead, file: HeadFile, static: StaticHead) -
 
 
 def fill(head: PredictionHead, found: dict[str, Tensor], what: str, unknown: Iterable[str] = ()) -> None:
-    """Give a head its tensors, all at once or not at all."""
+    """Give a head its tensors, all at once or not at all; but for those that it shares with the model."""
     state, problems = head.state_dict(), [f"{name} has no place here" for name in unknown]
     for name, tensor in state.items():
-        if name in head.tied or (name not in found and name in OPTIONAL):
-            found[name] = tensor
+        if name in head.tied:
+            found.pop(name, None)
+        elif name not in found and name in OPTIONAL:
+            found[name] = torch.zeros(tensor.shape, dtype=tensor.dtype)
         elif name not in found:
             problems.append(f"{name} is not there")
         elif found[name].shape != tensor.shape:
@@ -194,7 +202,7 @@ def fill(head: PredictionHead, found: dict[str, Tensor], what: str, unknown: Ite
     problems += [f"{name} has no place here" for name in found if name not in state]
     if problems:
         raise ValueError(f"the {what} does not fit: " + "; ".join(sorted(problems)))
-    head.load_state_dict(found)
+    give(head, found, torch.device("cpu"))
 
 
 def write_flexible(directory: Source, head: PredictionHead, name: str, common: dict[str, Any]) -> None:

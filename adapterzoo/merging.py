@@ -16,6 +16,7 @@ from adapterzoo.core.compose import AdapterCompositionBlock, Child, Setup, Stack
 from adapterzoo.core.registry import listing
 from adapterzoo.core.sites import Site, sites_of
 from adapterzoo.host import Host
+from adapterzoo.quantizing import check_float
 
 WEIGHTED = ("linear", "norm", "lookup")
 """The kinds of sites that have a weight to fold into."""
@@ -56,6 +57,7 @@ def merge(model: Merging, setup: Setup) -> None:
     order = (*merged, *(name for name in _stacked(model, setup) if name not in merged))
     if order == merged:
         return
+    check_float(model, "nothing can be merged into; merge adapters first, then quantize_base()")
     changed = _folded(model, order)
     with torch.no_grad():
         for fold in changed:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from adapterzoo.context import Scope, current_scope
 from adapterzoo.embedded_model import EmbeddedModel
-from adapterzoo.encode import encode
+from adapterzoo.forward import encode
 from adapterzoo.generation.config import GenerationConfig
 from adapterzoo.generation.decoder import Route
 from adapterzoo.generation.generate import Generation

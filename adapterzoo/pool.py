@@ -65,6 +65,7 @@ class AdapterPool(NamedModules[Adapter]):
         fusions: NamedModules[Fusion] = NamedModules("adapter fusion")
         self.__dict__["_fusions"] = fusions  # past nn.Module, which would take them for an adapter
         self._plans: dict[_Key, Plan] = {}
+        self._casts: dict[tuple[str, torch.dtype], CastAdapter] = {}
 
     def add(
         self,
@@ -158,6 +159,7 @@ class AdapterPool(NamedModules[Adapter]):
 
     def _forget(self, name: str) -> None:
         self._plans = {key: plan for key, plan in self._plans.items() if key[0] is None or name not in names_in(key[0])}
+        self._casts = {key: cast for key, cast in self._casts.items() if key[0] != name}
 
     @property
     def fusions(self) -> NamedModules[Fusion]:
@@ -215,20 +217,29 @@ class AdapterPool(NamedModules[Adapter]):
         found = self._plans.get(key)
         if found is None:
             found = Plan(setup, self._acting(setup, dtype), network, key[1], dict(self.fusions.items()), noted)
-            if len(self._plans) >= _KEPT_PLANS:
-                self._plans = {}
+            if len(self._plans) >= _KEPT_PLANS:  # the older half is less likely to be asked for again
+                self._plans = dict(list(self._plans.items())[_KEPT_PLANS // 2 :])
             self._plans = {**self._plans, key: found}  # a new dict: another thread may be reading the old one
         return found
 
     def _acting(self, setup: AdapterCompositionBlock | None, dtype: torch.dtype) -> dict[str, Adapter]:
         """What a plan is compiled from: adapters that are merged do nothing, others are cast where they need it."""
-        acting: dict[str, Adapter] = dict(self.items())
-        for name in () if setup is None else names_in(setup):
+        names = () if setup is None else tuple(names_in(setup))
+        there = all(name in self for name in names)  # if not, a plan says so, and lists all that there are
+        acting: dict[str, Adapter] = {name: self[name] for name in (names if there else self)}
+        for name in names:
             if name in acting:
-                acting[name] = Absent() if name in self.merged else CastAdapter(acting[name], dtype)
+                acting[name] = Absent() if name in self.merged else self._cast(name, dtype)
                 if self.merged and name not in self.merged:
                     acting[name] = BesideMerged(acting[name], self.frozen)
         return acting
+
+    def _cast(self, name: str, dtype: torch.dtype) -> CastAdapter:
+        """What stands for an adapter in all plans of networks of a dtype."""
+        found = self._casts.get((name, dtype))
+        if found is None:
+            found = self._casts[name, dtype] = CastAdapter(self[name], dtype)
+        return found
 
     def rows_plan(
         self,
@@ -256,11 +267,14 @@ class AdapterPool(NamedModules[Adapter]):
         for name in names:
             if name is not None:
                 self[name]  # for the error
-        kinds = sorted(set(names), key=lambda name: (name in last, name is not None, name or ""))
-        order = sorted(range(len(names)), key=lambda row: kinds.index(names[row]))
-        sizes = tuple(sum(name == kind for name in names) for kind in kinds)
-        block = RowGroups(*(Stack() if kind is None else Stack(kind) for kind in kinds))
-        return self.plan(block, network, skip, noted), order, sizes
+        rows: dict[str | None, list[int]] = {}
+        for row, name in enumerate(names):
+            rows.setdefault(name, []).append(row)
+        forms = {name: "" if name is None else self[name].form for name in rows}  # which lie together for speed
+        kinds = sorted(rows, key=lambda name: (name in last, name is not None, forms[name], name or ""))
+        block = RowGroups(*(Stack() if name is None else Stack(name) for name in kinds))
+        order = [row for name in kinds for row in rows[name]]
+        return self.plan(block, network, skip, noted), order, tuple(len(rows[name]) for name in kinds)
 
     def get(self, name: str) -> AdapterConfig | None:
         """The config of the adapter of that name; None where there is none."""
@@ -271,11 +285,11 @@ class AdapterPool(NamedModules[Adapter]):
         return ((name, adapter.config) for name, adapter in self.items())
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        self._plans = {}  # plans know the adapters' dtypes
+        self._plans, self._casts = {}, {}  # which know the adapters' dtypes
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_plans": {}}  # plans hold this pool's units; a copy compiles its own
+        return {**self.__dict__, "_plans": {}, "_casts": {}}  # plans hold this pool's units; a copy compiles its own
 
 
 def renamed(node: Any, old: str, new: str) -> Any:

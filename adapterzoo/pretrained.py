@@ -22,6 +22,7 @@ from adapterzoo.embeddings import at_default
 from adapterzoo.fit import Fit, fit, holders
 from adapterzoo.formats import adapterhub, adapterhub_fusion, hf
 from adapterzoo.merging import unmerged
+from adapterzoo.quantizing import check_float
 from adapterzoo.store import FileError, Source, find, read_json, require, write_json, write_tensors
 from adapterzoo.writing import together
 
@@ -222,6 +223,10 @@ def initialise_missing(holders: Mapping[str, nn.Module], names: list[str], std: 
 
 def save(model: Any, directory: Source) -> None:
     """See `Model.save_pretrained`."""
+    check_float(
+        model,
+        "is less than the checkpoint held: keep that, and save_adapter() and save_head() what was trained beside it",
+    )
     active = model.embeddings.active
     with unmerged(model) as merged, at_default(model), together():  # HF's file holds what is the model's own
         _save(model, Path(directory), active, merged)

@@ -7,11 +7,12 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import nn
 
+from adapterzoo import quantizing
 from adapterzoo.adapter import Adapter
 from adapterzoo.archs.config import ModelConfig
+from adapterzoo.core.blank import blank, give
 from adapterzoo.embeddings import activate, at_default, carry_over
 from adapterzoo.fixed_class import fixed_class
 from adapterzoo.fusion import Fusion
@@ -31,7 +32,7 @@ def to_flexible(model: Any, head_name: str) -> Any:
     with unmerged(model) as merged, at_default(model):
         made = _with_network_of(model, "AdapterModel", _copied(model.config))
         made.heads.check_new(head_name)
-        with torch.device("meta"):
+        with blank():
             head = make_head(made, head_name, static.flexible(made.config))
         _take(head, model.head, head.tied)
         made.add_prediction_head(head)
@@ -66,6 +67,7 @@ def _copied(config: ModelConfig) -> ModelConfig:
 def _with_network_of(model: Any, suffix: str, config: ModelConfig) -> Any:
     """A model of another class with copies of a model's network and adapters; its head is on the meta device."""
     made = model.family[model.architecture.name + suffix](config, initialise=False)
+    quantizing.follow(made.base, model.base)
     own = made.base.state_dict(keep_vars=True)
     _take(made.base, model.base)
     lost = [name for name in own if name not in model.base.state_dict()]
@@ -76,8 +78,9 @@ def _with_network_of(model: Any, suffix: str, config: ModelConfig) -> Any:
         initialise_missing({"base": made.base}, names, made.base.config.init_std, model.dtype)
         made.base.to(model.device)
     for name, adapter in model.adapters.items():
-        twin = made.adapters.put(name, Adapter(adapter.config, made.base))
-        twin.load_state_dict(adapter.state_dict())
+        twin = Adapter(adapter.config, made.base, initialise=False)
+        give(twin, {key: tensor.clone() for key, tensor in adapter.state_dict().items()}, model.device)
+        made.adapters.put(name, twin)
         _same_flags(twin, adapter)
     for name, fusion in model.fusions.items():
         copied = Fusion(fusion.config, fusion.names, fusion.sites, made.base)

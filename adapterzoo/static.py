@@ -8,13 +8,13 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import nn
 
 from adapterzoo import head_files, recast
 from adapterzoo.adapting import model_name
 from adapterzoo.archs.base import StaticHead
 from adapterzoo.archs.config import ModelConfig
+from adapterzoo.core.blank import blank
 from adapterzoo.core.registry import listing
 from adapterzoo.embedding_pool import biases_of
 from adapterzoo.generation.runs import generating_heads
@@ -45,7 +45,7 @@ class StaticModel(Model):
     def __init__(self, config: ModelConfig, initialise: bool = True) -> None:
         super().__init__(config, initialise=initialise)
         assert self.static is not None
-        with nullcontext() if initialise else torch.device("meta"):
+        with nullcontext() if initialise else blank():
             self.head = make_head(self, "default", self.static.flexible(config))
 
     def heads_of(self) -> dict[str, nn.Module]:
@@ -117,7 +117,8 @@ class StaticModel(Model):
         if file.labels is not None and len(file.labels) != self.config.num_labels:
             raise ValueError(f"the head in the file has {len(file.labels)} labels, the model {self.config.num_labels}")
         named = type(self.config)(**{**self.config.to_dict(), "id2label": file.labels or self.config.id2label})
-        head = make_head(self, "default", self.static.flexible(named))
+        with blank():
+            head = make_head(self, "default", self.static.flexible(named))
         head_files.fill_from_static(head, file, self.static)
         like = self.base.token.weight
         head.to(device=like.device, dtype=like.dtype).train(self.training)

@@ -19,6 +19,9 @@ from adapterzoo.writing import write_whole
 
 Source = str | os.PathLike[str]
 
+SMALL = 1 << 22
+"""Bytes of a file up to which it is read at once."""
+
 
 class FileError(ValueError):
     """A file that is there but cannot be read as what it should be."""
@@ -107,7 +110,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 class TensorFile(Mapping[str, Tensor]):
-    """The tensors of a safetensors file, read from a memory map when they are looked at.
+    """The tensors of a safetensors file, of which a memory map shows what is looked at.
+
+    The map is private: who writes to a tensor changes no file.
 
     Raises:
         FileError: the file is no whole safetensors file.
@@ -117,21 +122,21 @@ class TensorFile(Mapping[str, Tensor]):
         self.path = path
         try:
             self._file = safetensors.safe_open(path, framework="pt")
-            self._names = list(self._file.keys())
+            self._seen: dict[str, Tensor | None] = dict.fromkeys(self._file.keys())
         except (safetensors.SafetensorError, OSError) as error:
             raise FileError(f"{path} is no whole safetensors file: {error}") from error
 
     def __getitem__(self, name: str) -> Tensor:
-        if name not in self._names:
-            raise KeyError(name)
-        tensor: Tensor = self._file.get_tensor(name)
-        return tensor
+        found = self._seen[name]
+        if found is None:
+            found = self._seen[name] = self._file.get_tensor(name)
+        return found
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return iter(self._seen)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._seen)
 
 
 class Shards(Mapping[str, Tensor]):
@@ -161,18 +166,32 @@ class Shards(Mapping[str, Tensor]):
         return len(self.where)
 
 
-def read_tensors(path: Path, allow_pickle: bool = False) -> Mapping[str, Tensor]:
+def read_tensors(path: Path, allow_pickle: bool = False, mapped: bool = False) -> Mapping[str, Tensor]:
     """The tensors of a safetensors file, or with `allow_pickle` of a PyTorch file (`weights_only=True`, always).
+
+    Args:
+        path: the file.
+        allow_pickle: whether it may be a PyTorch file.
+        mapped: whether a safetensors file is mapped into memory however small it is; others are read at once.
 
     Raises:
         FileError: the file cannot be read as that, or is a PyTorch file and `allow_pickle` is not set.
     """
     if path.suffix == ".safetensors":
-        return TensorFile(path)
+        return TensorFile(path) if mapped or path.stat().st_size > SMALL else _read_whole(path)
     data = _unpickled(path, allow_pickle)
     if not isinstance(data, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in data.items()):
         raise FileError(f"{path} holds something else than tensors by name")
     return data
+
+
+def _read_whole(path: Path) -> dict[str, Tensor]:
+    """The tensors of a small safetensors file, each in memory of its own: quicker than to map many small files."""
+    try:
+        tensors = safetensors.torch.load(path.read_bytes())
+    except (safetensors.SafetensorError, OSError) as error:
+        raise FileError(f"{path} is no whole safetensors file: {error}") from error
+    return {name: tensors[name] for name in sorted(tensors)}
 
 
 def read_tensor(path: Path, allow_pickle: bool = False) -> Tensor:

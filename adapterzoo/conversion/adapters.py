@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from adapterzoo import head_files
 from adapterzoo.adapter import Adapter
 from adapterzoo.adapting import adapter_weights
 from adapterzoo.archs import ARCHITECTURES, Architecture
 from adapterzoo.conversion.facts import labels, tensor_row, weights
+from adapterzoo.core.blank import blank
 from adapterzoo.core.config import NetworkConfig, StackConfig
 from adapterzoo.core.registry import NamedModules
 from adapterzoo.core.sites import sites_of
@@ -105,8 +104,8 @@ def _names(
     config: AdapterConfig, name: str, architecture: Architecture, network: NetworkConfig
 ) -> tuple[dict[str, str], dict[str, str]]:
     """See `adapterhub.tensor_names`; the adapter is made without weights."""
-    with torch.device("meta"):
-        adapter = Adapter(config, Transformer(network))
+    with blank():
+        adapter = Adapter(config, Transformer(network), initialise=False)
     return adapterhub.tensor_names(adapter, name, architecture, network)
 
 

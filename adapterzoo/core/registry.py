@@ -87,6 +87,7 @@ class UnknownName(KeyError, ValueError):
 
 
 _ENCODED = {"%": "%25", ".": "%2E", "/": "%2F", "\\": "%5C", "\0": "%00"}
+_ENCODING = str.maketrans(_ENCODED)
 
 
 class NamedModules(nn.Module, Generic[M]):
@@ -105,12 +106,14 @@ class NamedModules(nn.Module, Generic[M]):
     @classmethod
     def slug(cls, name: str) -> str:
         """The module name under which PyTorch keeps `name`; it may serve as a folder's name, too."""
-        safe = "".join(_ENCODED.get(letter, letter) for letter in name)
+        safe = name.translate(_ENCODING)
         return f"%{safe}" if hasattr(cls, safe) or safe[:1] in ("", "_") or safe == "training" else safe
 
     @staticmethod
     def unslug(slug: str) -> str:
         """The name that `slug` was made from."""
+        if "%" not in slug:
+            return slug
         bare = slug[1:] if slug.startswith("%") and slug[:3] not in _ENCODED.values() else slug
         for letter, code in reversed(_ENCODED.items()):
             bare = bare.replace(code, letter)
@@ -168,4 +171,4 @@ class NamedModules(nn.Module, Generic[M]):
 
     def items(self) -> Iterator[tuple[str, M]]:
         """Names and modules, in the order in which they were added."""
-        return ((name, self[name]) for name in self)
+        return ((self.unslug(slug), module) for slug, module in self._modules.items())  # type: ignore[misc]

@@ -44,6 +44,11 @@ class LayoutLike(Protocol):
     rows: int
     length: int
     choices: int
+    kept: dict[Any, Any]
+
+    @property
+    def packed(self) -> bool:
+        """Whether tensors by token leave padding out."""
 
     def cuts(self, sizes: tuple[int, ...] | None = None) -> list[Cut]:
         """The batch cut into runs of `sizes` rows; into the runs that have an adapter each if None."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -53,6 +52,13 @@ def tensor_names(
         Our names by theirs, and our names by the names under which they may come a second time.
     """
     main: dict[str, str] = {}
+    tables: dict[int, KeyMap] = {}  # by the config's id: to compare configs takes longer than to make a table
+
+    def table_of(config: AdapterConfig) -> KeyMap:
+        if id(config) not in tables:
+            tables[id(config)] = KeyMap(config.hub_keys())
+        return tables[id(config)]
+
     second: dict[str, str] = {}
     stems: list[str] = []
     for site in sites_of(network):
@@ -61,7 +67,7 @@ def tensor_names(
             continue
         config = adapter.config.at(site, network)
         stem = f"{architecture.hub_module(site)}.{config.hub_unit(site)}.{name}".removeprefix(".")
-        table = _table(config)
+        table = table_of(config)
         main |= _names(unit, stem, f"units.{site.slug}", table)
         for p in ("weight", "bias"):
             for row in table.rows:
@@ -73,13 +79,8 @@ def tensor_names(
         stems.append(stem)
         if stems.count(stem) > 1:  # of two members of a union; AdapterHub's library has one group of a name
             stem = f"{stem}-{stems.count(stem)}"
-        main |= _names(module, stem, f"shared.{group}", _table(config))
+        main |= _names(module, stem, f"shared.{group}", table_of(config))
     return main, second
-
-
-@lru_cache(maxsize=256)
-def _table(config: AdapterConfig) -> KeyMap:
-    return KeyMap(config.hub_keys())
 
 
 def _names(module: nn.Module, theirs: str, ours: str, table: KeyMap) -> dict[str, str]:
@@ -115,17 +116,28 @@ def import_adapter(
     architecture: Architecture,
     network: NetworkConfig,
 ) -> None:
-    """Give an adapter the tensors of a file.
+    """Give an adapter the values of a file's tensors. See `matched`."""
+    adapter.load_state_dict(matched(adapter, tensors, name, architecture, network))
+
+
+def matched(
+    adapter: Adapter,
+    tensors: Mapping[str, Tensor],
+    name: str,
+    architecture: Architecture,
+    network: NetworkConfig,
+) -> dict[str, Tensor]:
+    """A file's tensors by the names of an adapter's, which has a place for each, and they for each of its own.
 
     Args:
-        adapter: a new adapter of the file's config.
+        adapter: an adapter of the file's config.
         tensors: the file's tensors.
         name: the adapter's name in the file.
         architecture: of its model.
         network: its model's numbers.
 
     Raises:
-        ValueError: tensors are missing, not known, or of another shape; all are named, and nothing is changed.
+        ValueError: tensors are missing, not known, or of another shape; all are named.
     """
     names, second = tensor_names(adapter, name, architecture, network)
     tensors = adapter.config.from_hub(dict(tensors))
@@ -139,7 +151,7 @@ def import_adapter(
             problems.append(f"{theirs} has shape {tuple(found[ours].shape)}, not {tuple(state[ours].shape)}")
     if problems:
         raise ValueError(f"the adapter {name!r} does not fit:\n  " + "\n  ".join(sorted(problems)))
-    adapter.load_state_dict(found)
+    return found
 
 
 class Placement(NamedTuple):

@@ -38,14 +38,15 @@ def open_checkpoint(source: Source, allow_pickle: bool = False, revision: str | 
         if path is None:
             continue
         if not name.endswith(".json"):
-            return read_tensors(path, allow_pickle)
+            return read_tensors(path, allow_pickle, mapped=True)
         where = read_json(path).get("weight_map")
         if not where or not fits(where, Mapping[str, str]):
             raise FileError(f"{path} has no weight_map that names each tensor's file")
         outside = sorted({shard for shard in where.values() if Path(shard).name != shard or shard == ".."})
         if outside:
             raise FileError(f"{path} names files outside of its own directory: {', '.join(outside)}")
-        files = {shard: read_tensors(require(source, shard, revision), allow_pickle) for shard in set(where.values())}
+        paths = {shard: require(source, shard, revision) for shard in set(where.values())}
+        files = {shard: read_tensors(file, allow_pickle, mapped=True) for shard, file in paths.items()}
         return Shards(where, files)
     raise FileNotFoundError(f"{os.fspath(source)!r} has no weights: none of {', '.join(WEIGHTS)}; {contents(source)}")
 

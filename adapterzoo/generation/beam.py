@@ -55,10 +55,9 @@ class Hypotheses(NamedTuple):
 
     def pick(self, index: Tensor) -> Hypotheses:
         """Those at `index` (B, m)."""
-        spread = index[..., None]
         return Hypotheses(
-            self.tokens.take_along_dim(spread, 1),
-            self.trail.take_along_dim(spread, 1),
+            self.tokens.gather(1, index[..., None].expand(-1, -1, self.tokens.size(2))),
+            self.trail.gather(1, index[..., None].expand(-1, -1, self.trail.size(2))),
             self.scores.gather(1, index),
             self.done.gather(1, index),
         )
@@ -70,6 +69,33 @@ class Hypotheses(NamedTuple):
     def and_(self, others: Hypotheses) -> Hypotheses:
         """These, and others after them."""
         return Hypotheses(*(torch.cat(pair, 1) for pair in zip(self, others, strict=True)))
+
+
+class Candidates(NamedTuple):
+    """How sequences may go on, the best first, (B, N) all.
+
+    Attributes:
+        parents: the beams that they go on from.
+        token: with which token.
+        scores: what they score then.
+        done: whether they end so.
+    """
+
+    parents: Tensor
+    token: Tensor
+    scores: Tensor
+    done: Tensor
+
+    def first(self, count: int) -> Candidates:
+        """The `count` best."""
+        return Candidates(*(tensor[:, :count] for tensor in self))
+
+    def best(self, scores: Tensor, count: int) -> Candidates:
+        """The `count` best by other scores, with these."""
+        scores, index = scores.topk(count)
+        return Candidates(
+            self.parents.gather(1, index), self.token.gather(1, index), scores, self.done.gather(1, index)
+        )
 
 
 class Found(NamedTuple):
@@ -108,6 +134,7 @@ class BeamSearch:
         self.running = self._start(ids)
         self.finished = self.running._replace(scores=torch.full_like(self.running.scores, FAR))
         self.improvable = torch.ones(self.inputs, 1, dtype=torch.bool, device=ids.device)
+        self.firsts = torch.arange(self.inputs, device=ids.device)[:, None] * options.beams
 
     def _start(self, ids: Tensor) -> Hypotheses:
         shape = (self.inputs, self.options.beams)
@@ -136,37 +163,46 @@ class BeamSearch:
             if self._over(candidates):
                 return self._found()
 
-    def _candidates(self, scores: Tensor) -> Hypotheses:
-        """The N best continuations of each input's beams: as many as leave K that do not end."""
+    def _candidates(self, scores: Tensor) -> Candidates:
+        """The N best ways to go on of each input: as many as leave K that do not end."""
         beams, vocabulary = self.options.beams, scores.size(-1)
         count = max(2, 1 + (0 if self.ends.tokens is None else len(self.ends.tokens))) * beams
         total = scores.view(self.inputs, beams, vocabulary) + self.running.scores[..., None]
         total = total.flatten(1)
         if self.options.do_sample:
             index = torch.multinomial(total.softmax(-1), count, generator=self.generator)
+            best = total.gather(1, index)
         else:
-            index = total.topk(count)[1]
+            best, index = total.topk(count)
         parents, token = index // vocabulary, index % vocabulary
-        chosen = self.running.pick(parents)
-        first = torch.arange(self.inputs, device=scores.device)[:, None] * beams
-        chosen.tokens[..., self.length] = token
-        chosen.trail[..., self.length - self.prompt] = parents + first
         full = self.length + 1 >= self.ends.max_length
-        return chosen._replace(scores=total.gather(1, index), done=self.ends.hit(token) | full)
+        return Candidates(
+            parents, token, best, torch.ones_like(token, dtype=torch.bool) if full else self.ends.hit(token)
+        )
 
-    def _finish(self, candidates: Hypotheses) -> None:
+    def _sequences(self, candidates: Candidates) -> Hypotheses:
+        """The sequences that go on in these ways."""
+        chosen = self.running.pick(candidates.parents)
+        chosen.tokens[..., self.length] = candidates.token
+        chosen.trail[..., self.length - self.prompt] = candidates.parents + self.firsts
+        return chosen._replace(scores=candidates.scores, done=candidates.done)
+
+    def _finish(self, candidates: Candidates) -> None:
         """Keep the best K of what was finished before and of what ends here, if that is among the best K."""
-        ended = candidates.done & (torch.arange(candidates.done.size(1), device=candidates.done.device) < self._beams)
+        candidates = candidates.first(self._beams)
+        ended = candidates.done
+        if not bool(ended.any()):
+            return
         closed = self.finished.done.all(-1, keepdim=True) & (self.options.early_stopping is True)
         scores = candidates.scores / (self.length + 1 - self.prompt) ** self.options.length_penalty
         for barred in (closed, ~self.improvable, ~ended):
             scores = scores + barred.to(scores.dtype) * FAR
-        self.finished = self.finished.and_(candidates._replace(scores=scores, done=ended)).best(self._beams)
+        self.finished = self.finished.and_(self._sequences(candidates._replace(scores=scores))).best(self._beams)
 
-    def _go_on(self, candidates: Hypotheses) -> None:
+    def _go_on(self, candidates: Candidates) -> None:
         """Go on with the best K of what does not end."""
         scores = candidates.scores + candidates.done.to(candidates.scores.dtype) * FAR
-        self.running = candidates._replace(scores=scores).best(self._beams)
+        self.running = self._sequences(candidates.best(scores, self._beams))
         self.decoder.reorder(self.running.trail[..., self.length - self.prompt].flatten())
         self.length += 1
 
@@ -174,7 +210,7 @@ class BeamSearch:
     def _beams(self) -> int:
         return self.options.beams
 
-    def _over(self, candidates: Hypotheses) -> bool:
+    def _over(self, candidates: Candidates) -> bool:
         """Whether no input can become better, or all have what they need, or every continuation ended."""
         penalty, early = self.options.length_penalty, self.options.early_stopping
         longest = early == "never" and penalty > 0.0

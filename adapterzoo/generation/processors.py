@@ -24,6 +24,13 @@ def token_mask(tokens: Sequence[int] | Tensor, scores: Tensor) -> Tensor:
     return torch.isin(torch.arange(scores.size(-1), device=scores.device), ids)
 
 
+def without(tokens: Sequence[int] | Tensor, scores: Tensor) -> Tensor:
+    """The scores, with NEVER for these tokens; tokens that the vocabulary does not have are passed over."""
+    listed = tokens.tolist() if isinstance(tokens, Tensor) else tokens
+    columns = [token for token in listed if token < scores.size(-1)]
+    return scores.index_fill(-1, torch.tensor(columns, dtype=torch.int64, device=scores.device), NEVER)
+
+
 @dataclass(frozen=True, eq=False)
 class RepetitionPenalty:
     """s ← s / penalty, or s · penalty below 0, for tokens that are there already (arXiv:1909.05858)."""
@@ -99,7 +106,7 @@ class MinLength:
 
     def __call__(self, ids: Tensor, scores: Tensor) -> Tensor:
         """The scores after it."""
-        return scores.masked_fill(token_mask(self.ends, scores), NEVER) if ids.size(1) < self.length else scores
+        return without(self.ends, scores) if ids.size(1) < self.length else scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +134,7 @@ class Suppressed:
         """The scores after it."""
         if self.length is not None and ids.size(1) != self.length:
             return scores
-        return scores.masked_fill(token_mask(self.tokens, scores), NEVER)
+        return without(self.tokens, scores)
 
 
 def finite(ids: Tensor, scores: Tensor) -> Tensor:

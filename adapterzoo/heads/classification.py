@@ -88,7 +88,12 @@ class ClassificationHead(PredictionHead):
         **kwargs: Any,
     ) -> Any:
         """`logits` (B, C), and `loss` if there are labels."""
-        logits: Tensor = super().forward(cls_output)
+        return self.respond(outputs, super().forward(cls_output), return_dict, labels)
+
+    def respond(
+        self, outputs: Features, logits: Tensor, return_dict: bool, labels: Tensor | None = None, **kwargs: Any
+    ) -> Any:
+        """`logits` (B, C), and `loss` if there are labels."""
         loss = None if labels is None else self.loss(logits, labels)
         return outputs.answer(
             SequenceClassifierOutput, Seq2SeqSequenceClassifierOutput, return_dict, loss=loss, logits=logits

@@ -99,6 +99,11 @@ class Features:
         """How the last stack's tokens lie."""
         return self.last.layout
 
+    @property
+    def tells_nothing(self) -> bool:
+        """Whether an output holds nothing by row beside what a head gives."""
+        return self.encoder is None and self.last.hidden_states is None and self.last.attentions is None
+
     @cached_property
     def last_hidden_state(self) -> Tensor:
         """(B, T, D), zeros at padding."""

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from adapterzoo.core.outputs import CausalLMOutput, MaskedLMOutput, ModelOutput, Seq2SeqLMOutput
 from adapterzoo.heads.base import HEADS, Activation, HeadHost, PredictionHead, initialise
 from adapterzoo.heads.features import Features
 from adapterzoo.heads.loss import cross_entropy, without_padding
+from adapterzoo.nn.linear import Linear, linear
 
 logger = logging.getLogger("adapterzoo")
 
@@ -77,7 +77,7 @@ class LMHead(PredictionHead):
                 self.append(Activation(config["activation_function"]))
             if config["layer_norm"]:
                 self.append(nn.LayerNorm(width, model.base.config.eps))
-        self.append(nn.Linear(width, config["vocab_size"], bias=config["bias"]))
+        self.append(Linear(width, config["vocab_size"], bias=config["bias"]))
         initialise(self, model.base.config.init_std)
         self.tie(model)
 
@@ -289,4 +289,4 @@ class Seq2SeqLMHead(LMHead):
         if self.final_logits_bias is None:
             return self.decoder(hidden)  # type: ignore[no-any-return]
         bias = self.final_logits_bias[0].to(hidden.dtype)
-        return F.linear(hidden, self.decoder.weight, bias if self.decoder.bias is None else self.decoder.bias + bias)
+        return linear(hidden, self.decoder.weight, bias if self.decoder.bias is None else self.decoder.bias + bias)

@@ -10,6 +10,8 @@ from torch import Tensor
 from adapterzoo.core.outputs import MultiHeadOutput
 from adapterzoo.heads.arguments import for_head
 from adapterzoo.heads.base import PredictionHead
+from adapterzoo.heads.classification import ClassificationHead
+from adapterzoo.heads.each import logits_of
 from adapterzoo.heads.features import Features
 from adapterzoo.heads.label_rows import Rows
 
@@ -89,11 +91,15 @@ def run_by_rows(
     """
     rows = Rows(tuple(numbers), tuple(sizes))
     outputs, answered = [], []
-    for number, (head, cut) in enumerate(zip(heads, features.layout.cuts(sizes), strict=True)):
+    cuts = features.layout.cuts(sizes)
+    logits = logits_of(heads, cuts, features)
+    for number, (head, cut) in enumerate(zip(heads, cuts, strict=True)):
         if not sizes[number]:
             continue
-        narrow = features.rows(cut)
-        if head is None:
+        narrow = features if number in logits and features.tells_nothing else features.rows(cut)
+        if isinstance(head, ClassificationHead) and number in logits:
+            outputs.append(head.respond(narrow, logits[number], True, **rows.of(labels, heads, number)))
+        elif head is None:
             outputs.append(narrow.pooled_outputs())
         else:
             mask = None if attention_mask is None else rows.of_all("attention_mask", attention_mask, number)

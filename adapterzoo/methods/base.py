@@ -89,7 +89,12 @@ class AdapterConfig(Mapping[str, Any]):
         the token embeddings (n, D) of a text's tokens, or says what is missing;
         `reads_row` (True) says that a token's value depends on the row's other tokens;
         `any_dtype` (True) says that it takes a value of another dtype than its own, and leaves it in that;
-        `positions` says how many positions it adds: a prefix's or a prompt's.
+        `positions` says how many positions it adds: a prefix's or a prompt's;
+        `alike` (hashable; None: nothing) says what units of several adapters agree in that can act at once, each on its
+        own rows: in all but their tensors `tensors(ctx)`. The value, and what `ctx` says by token, are (G, L, …) then,
+        L tokens of each of G units, and the call is `unit(value, ctx, *stacks)`: each stack has a weight of each of the
+        G units along its first dimension; see `nn/each.py`. Of keys and values, stacks have a weight for each row.
+        No token's value may depend on another token, for some are padding.
 
         Args:
             site: the place.

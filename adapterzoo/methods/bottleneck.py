@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from adapterzoo.core.config import NetworkConfig
 from adapterzoo.core.run import Branch, Ctx, Final
@@ -18,6 +17,8 @@ from adapterzoo.methods.bottleneck_config import FLAGS, BnFields
 from adapterzoo.methods.coupling import COUPLINGS
 from adapterzoo.methods.phm import PHMLayer, SharedPHM
 from adapterzoo.nn.activations import activation
+from adapterzoo.nn.dropout import dropped
+from adapterzoo.nn.each import across, linear
 
 
 class BottleneckUnit(nn.Module):
@@ -52,22 +53,47 @@ class BottleneckUnit(nn.Module):
         """Whether a token's value depends on the row's other tokens: a gate is their mean."""
         return self.gate is not None
 
-    def update(self, z: Tensor, ctx: Ctx) -> Tensor:
+    @property
+    def alike(self) -> Hashable:
+        """What units agree in that can act together. They have no layers beside their two."""
+        config, down = self.config, self.down
+        layers = (self.norm_before, self.norm_after, self.gate)
+        if not isinstance(down, nn.Linear) or config.stochastic_depth or any(layer is not None for layer in layers):
+            return None
+        place = (config.original_ln_before, config.original_ln_after, config.residual_before_ln)
+        form = (config.non_linearity, config.scaling, config.dropout)
+        return *place, *form, down.weight.shape, down.weight.dtype
+
+    def tensors(self, ctx: Ctx) -> tuple[Tensor, ...]:
+        """W_down, W_up and their biases, and s if it is learned."""
+        down, up = self.down, self.up
+        assert isinstance(down, nn.Linear) and isinstance(up, nn.Linear)
+        learned = (self.scaling,) if isinstance(self.config.scaling, str) else ()
+        return down.weight, down.bias, up.weight, up.bias, *learned
+
+    def _up(self, z: Tensor, *stacks: Tensor) -> Tensor:
+        if not stacks:
+            u: Tensor = self.up(self.activation(self.down(z)))
+            return u
+        down, down_bias, up, up_bias = stacks[:4]
+        return linear(self.activation(linear(z, down, down_bias)), up, up_bias)
+
+    def update(self, z: Tensor, ctx: Ctx, *stacks: Tensor) -> Tensor:
         """s·W_up·f(W_down·z): what the adapter adds, before dropout and gate; (…, D) to (…, D)."""
         config = self.config
         if self.norm_before is not None:
             z = self.norm_before(z)
-        u: Tensor = self.up(self.activation(self.down(z)))
+        u: Tensor = self._up(z, *stacks)
         if config.stochastic_depth and self.training and not config.is_parallel:
             keep = 1 - config.stochastic_depth
             rows = ctx.layout.mean(u[..., :1])  # for its shape (B, 1)
             u = u * ctx.layout.spread(torch.full_like(rows, keep).bernoulli() / keep)
         if isinstance(config.scaling, str):
-            return u * self.scaling
+            return u * across(stacks[4] if stacks else self.scaling)
         return u if config.scaling == 1.0 else u * config.scaling
 
     def _dropped_and_gated(self, u: Tensor, z: Tensor, ctx: Ctx) -> Tensor:
-        u = F.dropout(u, self.config.dropout, self.training)
+        u = dropped(u, self.config.dropout, self.training)
         if self.gate is None:
             return u
         gate = ctx.layout.mean(torch.sigmoid(self.gate(z)))
@@ -82,10 +108,13 @@ class BottleneckUnit(nn.Module):
 class SequentialUnit(BottleneckUnit):
     """r + dropout(s·W_up·f(W_down·z)): z is h, or LayerNorm(h + x) with `original_ln_before`."""
 
-    def forward(self, h: Tensor, ctx: Ctx) -> Tensor | Final:
-        """(…, D) to (…, D); `ctx.residual` is x, `ctx.norm` the block's LayerNorm (None in a pre-norm network)."""
+    def forward(self, h: Tensor, ctx: Ctx, *stacks: Tensor) -> Tensor | Final:
+        """(…, D) to (…, D); `ctx.residual` is x, `ctx.norm` the block's LayerNorm (None in a pre-norm network).
+
+        With `stacks`, the weights of several: see AdapterConfig.unit.
+        """
         z, residual = self._read(h, ctx)
-        out = self._dropped_and_gated(self.update(z, ctx), z, ctx)
+        out = self._dropped_and_gated(self.update(z, ctx, *stacks), z, ctx)
         if self.norm_after is None:
             return self.finish(out + residual)
         if self.config.adapter_residual_before_ln:
@@ -113,10 +142,10 @@ class SequentialUnit(BottleneckUnit):
 class ParallelUnit(BottleneckUnit):
     """h + dropout(s·W_up·f(W_down·x)), x the block's input."""
 
-    def forward(self, h: Tensor, ctx: Ctx) -> Tensor | Final:
-        """(…, D) to (…, D); `ctx.residual` is x."""
+    def forward(self, h: Tensor, ctx: Ctx, *stacks: Tensor) -> Tensor | Final:
+        """(…, D) to (…, D); `ctx.residual` is x. With `stacks`, the weights of several: see AdapterConfig.unit."""
         assert ctx.residual is not None
-        out = self._dropped_and_gated(self.update(ctx.residual, ctx), ctx.residual, ctx)
+        out = self._dropped_and_gated(self.update(ctx.residual, ctx, *stacks), ctx.residual, ctx)
         return self.finish((out if self.norm_after is None else self.norm_after(out)) + h)
 
     def branch(self, h: Tensor, ctx: Ctx) -> Branch:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from adapterzoo.core.blank import computed
 from adapterzoo.core.run import Ctx
 from adapterzoo.core.sites import Site
 from adapterzoo.methods.base import PRESETS, WeightOf
@@ -37,11 +38,13 @@ class DoRAUnit(LoRAUnit):
         weight_of: gives the frozen weight, whose rows' norms are m at first.
     """
 
+    alike = None  # the norms are of the whole weight, each adapter's own
+
     def __init__(self, config: LoRAConfig, site: Site, weight_of: WeightOf) -> None:
         super().__init__(config, site, weight_of)
         self.magnitude = magnitudes(weight_of(site)[0], dtype_of(config))
 
-    def forward(self, y: Tensor, ctx: Ctx) -> Tensor:
+    def forward(self, y: Tensor, ctx: Ctx, *stacks: Tensor) -> Tensor:
         """(…, d_out) to (…, d_out); `ctx.weight` gives W."""
         return y + turned(self, self.magnitude, ctx).to(y.dtype)
 
@@ -52,7 +55,13 @@ class DoRAUnit(LoRAUnit):
 
 def magnitudes(weight: Tensor, dtype: torch.dtype | None) -> nn.Parameter:
     """The norms of a weight's rows, (d_out, 1), as a parameter."""
-    return nn.Parameter(torch.linalg.vector_norm(weight.detach().to(dtype or weight.dtype), dim=1, keepdim=True))
+    kind = dtype or weight.dtype
+
+    def norms() -> Tensor:
+        found: Tensor = torch.linalg.vector_norm(weight.detach().to(kind), dim=1, keepdim=True)
+        return found
+
+    return nn.Parameter(computed((len(weight), 1), norms, kind))
 
 
 def turn(weight: Tensor, delta: Tensor, magnitude: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,6 +16,7 @@ from adapterzoo.methods.base import PRESETS, WeightOf, seeded
 from adapterzoo.methods.lora_config import VARIANTS, LoRAConfig, Variant
 from adapterzoo.methods.lora_update import Gate, Pair, dtype_of, refuse_gate
 from adapterzoo.methods.patterns import matches
+from adapterzoo.nn.each import across
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,10 +59,20 @@ class IA3Unit(nn.Module):
         """Whether a token's value depends on the row's other tokens: a gate is their mean."""
         return self.gate is not None
 
-    def forward(self, y: Tensor, ctx: Ctx) -> Tensor:
-        """(…, d_out) to (…, d_out)."""
+    @property
+    def alike(self) -> Hashable:
+        """What units agree in that can act together."""
+        return None if self.gate is not None else (self.scale, self.lora_B.dtype)
+
+    def tensors(self, ctx: Ctx) -> tuple[Tensor, ...]:
+        """l, (d_out)."""
+        return (self.lora_B[:, 0],)
+
+    def forward(self, y: Tensor, ctx: Ctx, *stacks: Tensor) -> Tensor:
+        """(…, d_out) to (…, d_out). With `stacks`, the weights of several: see AdapterConfig.unit."""
+        (factors,) = stacks or self.tensors(ctx)
         scale = self.scale if self.gate is None else self.gate.at_tokens(ctx).to(y.dtype)
-        return y * self.lora_B[:, 0].to(y.dtype) * scale
+        return y * across(factors).to(y.dtype) * scale
 
     def merged(self, weight: Tensor, bias: Tensor, frozen: Pair) -> Pair:
         """The rows of W and of b times s·l.
@@ -90,12 +101,13 @@ class IA3InputUnit(IA3Unit):
     def __init__(self, config: LoRAConfig, site: Site) -> None:
         super().__init__(config, site, site.d_in)
 
-    def forward(self, y: Tensor, ctx: Ctx) -> Tensor:
-        """(…, d_out) to (…, d_out); `ctx.weight` gives W."""
+    def forward(self, y: Tensor, ctx: Ctx, *stacks: Tensor) -> Tensor:
+        """(…, d_out) to (…, d_out); `ctx.weight` gives W. For `stacks` see IA3Unit."""
         assert ctx.x is not None and ctx.weight is not None
+        (factors,) = stacks or self.tensors(ctx)
         scale = self.scale if self.gate is None else self.gate.at_tokens(ctx)
         weight, x = ctx.weight()[0], ctx.x
-        return y + F.linear((x * (scale * self.lora_B[:, 0] - 1)).to(weight.dtype), weight).to(y.dtype)
+        return y + F.linear((x * (scale * across(factors) - 1)).to(weight.dtype), weight).to(y.dtype)
 
     def merged(self, weight: Tensor, bias: Tensor, frozen: Pair) -> Pair:
         """What is W now, with W₀ ⊙ (s·l - 1) added, by columns; b as it was. See IA3Unit.merged for the arguments."""

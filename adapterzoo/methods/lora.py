@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from adapterzoo.core.run import Ctx
 from adapterzoo.core.sites import Site
 from adapterzoo.methods.base import PRESETS, WeightOf, seeded
 from adapterzoo.methods.lora_config import VARIANTS, LoRAConfig, Variant
 from adapterzoo.methods.lora_files import read_plain, write_plain
 from adapterzoo.methods.lora_update import Update, dtype_of
+from adapterzoo.nn.each import added
 
 
 class LoRAUnit(Update):
@@ -39,12 +41,29 @@ class LoRAUnit(Update):
             else:
                 INITS[config.init_weights](self.lora_A, self.lora_B, self.lookup)
 
-    def times(self, x: Tensor, scale: float | Tensor) -> Tensor:
+    @property
+    def alike(self) -> Hashable:
+        """What units agree in that can act together."""
+        alone = self.gate is not None or self.lookup or self.pissa
+        return None if alone else (self.scale, self.dropout, self.lora_A.shape, self.lora_A.dtype)
+
+    def tensors(self, ctx: Ctx) -> tuple[Tensor, ...]:
+        """A and B."""
+        return self.lora_A, self.lora_B
+
+    def times(self, x: Tensor, scale: float | Tensor, *stacks: Tensor) -> Tensor:
         """s·B·A·x: (…, d_in), or (…) ids, to (…, d_out)."""
         out = F.linear(self.lowered(x, self.lora_A) * scale, self.lora_B)
         if not self.pissa:
             return out
         return out - F.linear(self.lowered(x, self.get_buffer("initial_A")) * scale, self.get_buffer("initial_B"))
+
+    def onto(self, y: Tensor, x: Tensor, scale: float | Tensor, *stacks: Tensor) -> Tensor:
+        """y + s·B·A·x, of several in one pass over y."""
+        if not stacks:
+            return super().onto(y, x, scale)
+        a, b = stacks
+        return added(y, self.lowered(x, a) * scale, b)
 
     def matrix(self) -> Tensor:
         """B·A, (d_out, d_in)."""
@@ -80,6 +99,8 @@ def _init_vera(a: Tensor, b: Tensor, lookup: bool) -> None:
 def _init_orthogonal(a: Tensor, b: Tensor, lookup: bool) -> None:
     """A = QₒᵀX₁/10 and B = X₂Qₑ/10 with the odd and even rows of one orthogonal Q, so that B·A = 0."""
     rank = len(a)
+    if a.is_meta:  # the values come from elsewhere
+        return
     q = torch.linalg.qr(torch.randn(rank, rank, device=a.device))[0]
     a.copy_(q[0::2].T @ torch.randn(rank // 2, a.size(1), device=a.device) / 10)
     b.copy_(torch.randn(b.size(0), rank // 2, device=b.device) @ q[1::2] / 10)
@@ -104,6 +125,8 @@ def _init_pissa(a: Tensor, b: Tensor, weight: Tensor, scale: float) -> None:
     rank, most = len(a), min(weight.shape)
     if rank > most:
         raise ValueError(f"init_weights='pissa' needs a rank of at most {most} here, not {rank}")
+    if a.is_meta:  # the values come from elsewhere
+        return
     wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
     u, s, vh = torch.linalg.svd(wide, full_matrices=False)
     root = (s[:rank] / scale).sqrt()

@@ -10,6 +10,8 @@ from adapterzoo.core.run import Ctx
 from adapterzoo.core.sites import Site
 from adapterzoo.methods.base import seeded
 from adapterzoo.methods.lora_config import LoRAConfig
+from adapterzoo.nn.dropout import dropped
+from adapterzoo.nn.each import linear
 
 Pair = tuple[Tensor, Tensor]
 
@@ -67,23 +69,27 @@ class Update(nn.Module):
         """Δ, (d_out, d_in)."""
         raise TypeError(f"{type(self).__name__} does not say what its update is")
 
-    def times(self, x: Tensor, scale: float | Tensor) -> Tensor:
-        """s·Δ·x: (…, d_in), or (…) ids, to (…, d_out)."""
+    def times(self, x: Tensor, scale: float | Tensor, *stacks: Tensor) -> Tensor:
+        """s·Δ·x: (…, d_in), or (…) ids, to (…, d_out). For `stacks` see AdapterConfig.unit."""
         raise TypeError(f"{type(self).__name__} does not say what its update is")
 
     def lowered(self, x: Tensor, matrix: Tensor) -> Tensor:
         """A·x: (…, d_in) to (…, r); of ids, the columns that they number."""
-        return F.embedding(x, matrix.T) if self.lookup else F.linear(x.to(matrix.dtype), matrix)
+        return F.embedding(x, matrix.T) if self.lookup else linear(x.to(matrix.dtype), matrix)
 
     def dropped(self, x: Tensor) -> Tensor:
         """x with dropout; ids have none."""
-        return x if self.lookup else F.dropout(x, self.dropout, self.training)
+        return x if self.lookup else dropped(x, self.dropout, self.training)
 
-    def forward(self, y: Tensor, ctx: Ctx) -> Tensor:
-        """(…, d_out) to (…, d_out)."""
+    def forward(self, y: Tensor, ctx: Ctx, *stacks: Tensor) -> Tensor:
+        """(…, d_out) to (…, d_out). With `stacks`, the weights of several: see AdapterConfig.unit."""
         assert ctx.x is not None
         scale = self.scale if self.gate is None else self.gate.at_tokens(ctx)
-        return y + self.times(self.dropped(ctx.x), scale).to(y.dtype)
+        return self.onto(y, self.dropped(ctx.x), scale, *stacks)
+
+    def onto(self, y: Tensor, x: Tensor, scale: float | Tensor, *stacks: Tensor) -> Tensor:
+        """y + s·Δ·x."""
+        return y + self.times(x, scale, *stacks).to(y.dtype)
 
     def delta(self) -> Tensor:
         """s·Δ, (d_out, d_in).

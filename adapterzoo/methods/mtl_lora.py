@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from adapterzoo.core.fields import POSITIVE, Rule, one_of
 from adapterzoo.core.keymap import Row
+from adapterzoo.core.run import Ctx
 from adapterzoo.core.sites import Site
 from adapterzoo.methods.base import METHODS, PRESETS, AdapterConfig, WeightOf, seeded
 from adapterzoo.methods.lora import INITS
 from adapterzoo.methods.lora_config import LoRAConfig, Variant
 from adapterzoo.methods.lora_update import Update, dtype_of
+from adapterzoo.nn.each import across, linear
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,11 +96,22 @@ class MTLLoRAUnit(Update):
         """Σᵢ softmax(w/τ)ᵢ·Bᵢ, (d_out, r)."""
         return torch.einsum("n,nor->or", torch.softmax(self.weights / self.sharpness, 0), self.lora_B)
 
-    def times(self, x: Tensor, scale: float | Tensor) -> Tensor:
+    @property
+    def alike(self) -> Hashable:
+        """What units agree in that can act together."""
+        form = (self.lora_A.shape, self.task_specific.shape, self.lora_A.dtype)
+        return None if self.gate is not None else (self.scale, self.dropout, *form)
+
+    def tensors(self, ctx: Ctx) -> tuple[Tensor, ...]:
+        """A, Λ and the sum of the Bᵢ."""
+        return self.lora_A, self.task_specific, self.up()
+
+    def times(self, x: Tensor, scale: float | Tensor, *stacks: Tensor) -> Tensor:
         """s·Σᵢ softmax(w/τ)ᵢ·Bᵢ·Λᵀ·A·x: (…, d_in) to (…, d_out)."""
-        low = self.lowered(x, self.lora_A)
-        low = low * self.task_specific if self.task_specific.dim() == 1 else low @ self.task_specific
-        return F.linear(low * scale, self.up())
+        a, inner, up = stacks or (self.lora_A, self.task_specific, self.up())
+        low = self.lowered(x, a)
+        low = low * across(inner) if self.task_specific.dim() == 1 else low @ inner
+        return linear(low * scale, up)
 
     def matrix(self) -> Tensor:
         """Σᵢ softmax(w/τ)ᵢ·Bᵢ·Λᵀ·A, (d_out, d_in)."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from adapterzoo.core.blank import computed
+
 
 class OrthogonalProjection(nn.Module):
     """R = (B·Q(X))ᵀ, with B (n, n) orthogonal and fixed, and Q (n, k) made of the trained X (arXiv:1909.09501).
@@ -25,11 +27,10 @@ class OrthogonalProjection(nn.Module):
 
     def __init__(self, like: Tensor) -> None:
         super().__init__()
-        given = like.detach().T if like.size(0) < like.size(1) else like.detach()
-        n, k = given.shape
-        square, scale = torch.linalg.qr(torch.cat([given, torch.randn(n, n - k, device=given.device)], 1))
-        self.register_buffer("base", (square * scale.diagonal().sgn()).contiguous())
-        self.original = nn.Parameter(-torch.eye(*like.shape, device=like.device))  # Q is the identity's columns then
+        n = max(like.shape)
+        self.register_buffer("base", computed((n, n), lambda: _square(like.detach())))
+        minus = computed(like.shape, lambda: -torch.eye(*like.shape, device=like.device))
+        self.original = nn.Parameter(minus)  # Q is the identity's columns then
 
     @property
     def weight(self) -> Tensor:
@@ -40,6 +41,15 @@ class OrthogonalProjection(nn.Module):
         rows = x.size(0) < x.size(1)
         out = base @ _frame(x.T if rows else x)
         return (out.T if rows else out).to(dtype)
+
+
+def _square(like: Tensor) -> Tensor:
+    """An orthogonal matrix (n, n) whose first k columns span the rows, or columns, of `like`."""
+    given = like.T if like.size(0) < like.size(1) else like
+    n, k = given.shape
+    square, scale = torch.linalg.qr(torch.cat([given, torch.randn(n, n - k, device=given.device)], 1))
+    whole: Tensor = square * scale.diagonal().sgn()
+    return whole.contiguous()
 
 
 def _frame(x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ Shapes: P prefix length, n layers of a group, H heads, E head width, D = H·E wi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -116,7 +116,7 @@ class Prefixes(nn.Module):
         out = 2 * len(sites) * width
         with seeded(config.init_weights_seed):
             if config.flat:
-                self.control_trans = nn.Parameter(torch.randn(config.prefix_length * out))
+                self.control_trans = nn.Parameter(torch.empty(config.prefix_length * out).normal_())
             else:
                 self.wte = nn.Embedding(config.prefix_length, width)
                 inner = config.bottleneck_size
@@ -171,10 +171,20 @@ class PrefixUnit(nn.Module):
         """Whether a token's value depends on the row's other tokens: a gate is their mean."""
         return self.gate is not None
 
-    def forward(self, kv: KV, ctx: Ctx) -> KV:
-        """(B, H, S, E) to (B, H, P + S, E), keys and values."""
-        pair = ctx.once[self.prefixes][2 * self.number : 2 * self.number + 2]  # (2, H, P, E)
-        keys, values = pair.to(kv.k.dtype)[:, None].expand(-1, kv.k.size(0), -1, -1, -1)
+    @property
+    def alike(self) -> Hashable:
+        """What units agree in that can act together."""
+        return None if self.gate is not None else self.positions
+
+    def tensors(self, ctx: Ctx) -> tuple[Tensor, ...]:
+        """The prefix, (2, H, P, E)."""
+        pair: Tensor = ctx.once[self.prefixes][2 * self.number : 2 * self.number + 2]
+        return (pair,)
+
+    def forward(self, kv: KV, ctx: Ctx, *stacks: Tensor) -> KV:
+        """(B, H, S, E) to (B, H, P + S, E), keys and values. For `stacks` see AdapterConfig.unit."""
+        (pair,) = stacks or (self.tensors(ctx)[0].expand(kv.k.size(0), -1, -1, -1, -1),)
+        keys, values = pair.to(kv.k.dtype).unbind(1)
         if self.gate is not None:
             assert ctx.x is not None
             open_by = torch.sigmoid(self.gate(ctx.x.to(self.gate.weight.dtype)))

@@ -21,6 +21,7 @@ from adapterzoo.core.sites import Site
 from adapterzoo.methods.base import METHODS, PRESETS, AdapterConfig, WeightOf, seeded
 from adapterzoo.methods.orthogonal import OrthogonalProjection
 from adapterzoo.nn.activations import ACTIVATION, activation
+from adapterzoo.nn.dropout import dropped
 
 _LAYERS = Rule(
     '"all", or layers\' numbers, 0 or more',
@@ -177,7 +178,7 @@ class Edit(nn.Module):
         if self.config.subtract_projection:
             source = source - F.linear(z, rows)
         edited = z + source @ rows
-        return F.dropout(edited, self.config.dropout, self.training).to(h.dtype)
+        return dropped(edited, self.config.dropout, self.training).to(h.dtype)
 
 
 PRESETS.add("loreft", LoReftConfig())

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from adapterzoo.core.run import Ctx
 from adapterzoo.core.sites import Site
@@ -18,6 +17,7 @@ from adapterzoo.methods.lora import INITS
 from adapterzoo.methods.lora_config import VARIANTS, LoRAConfig, Variant
 from adapterzoo.methods.lora_files import read_vera, write_vera
 from adapterzoo.methods.lora_update import Pair, Update, dtype_of
+from adapterzoo.nn.each import across, linear
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,10 +83,19 @@ class VeraUnit(Update):
     def _pair(self) -> Pair:
         return self.matrices.lora_A[:, : self.d_in], self.matrices.lora_B[: len(self.vera_B)]
 
-    def times(self, x: Tensor, scale: float | Tensor) -> Tensor:
+    @property
+    def alike(self) -> Hashable:
+        """What units agree in that can act together."""
+        return None if self.gate is not None else (self.scale, self.dropout, self.vera_D.shape, self.vera_D.dtype)
+
+    def tensors(self, ctx: Ctx) -> tuple[Tensor, ...]:
+        """A, B, v_d and v_b."""
+        return *self._pair(), self.vera_D, self.vera_B
+
+    def times(self, x: Tensor, scale: float | Tensor, *stacks: Tensor) -> Tensor:
         """s·v_b ⊙ B·(v_d ⊙ A·x): (…, d_in) to (…, d_out)."""
-        a, b = self._pair()
-        return F.linear(self.lowered(x, a) * self.vera_D * scale, b) * self.vera_B
+        a, b, inner, outer = stacks or (*self._pair(), self.vera_D, self.vera_B)
+        return linear(self.lowered(x, a) * across(inner) * scale, b) * across(outer)
 
     def matrix(self) -> Tensor:
         """diag(v_b)·B·diag(v_d)·A, (d_out, d_in)."""
@@ -104,11 +113,13 @@ class DvoRAUnit(VeraUnit):
         weight_of: gives the frozen weight, whose rows' norms are m at first.
     """
 
+    alike = None  # the norms are of the whole weight, each adapter's own
+
     def __init__(self, config: LoRAConfig, site: Site, matrices: VeraMatrices, weight_of: WeightOf) -> None:
         super().__init__(config, site, matrices)
         self.magnitude = magnitudes(weight_of(site)[0], dtype_of(config))
 
-    def forward(self, y: Tensor, ctx: Ctx) -> Tensor:
+    def forward(self, y: Tensor, ctx: Ctx, *stacks: Tensor) -> Tensor:
         """(…, d_out) to (…, d_out); `ctx.weight` gives W."""
         return y + turned(self, self.magnitude, ctx).to(y.dtype)
 

@@ -15,8 +15,11 @@ from torch.nn import functional as F
 
 from adapterzoo.core.config import StackConfig
 from adapterzoo.core.run import KV, Ctx, Run, Tokens, Unit
+from adapterzoo.nn.by_rows import attend_rows
 from adapterzoo.nn.cache import Slot
+from adapterzoo.nn.dropout import dropped_product
 from adapterzoo.nn.layout import Layout
+from adapterzoo.nn.linear import Linear, Packed, linear
 from adapterzoo.nn.relative import Distances
 
 
@@ -60,7 +63,7 @@ class Mask:
         The queries are the last T of the S positions; those before them are remembered.
         """
         keys = kv.k.size(2) - kv.prefix
-        causal = self.causal and queries > 1  # a lone query is the last, and sees all
+        causal = bool(self.causal and queries > 1)  # a lone query is the last, and sees all
         plain = self.keys is None and kv.valid is None
         if plain and not (causal and (kv.prefix or keys > queries)):
             return None, causal
@@ -94,6 +97,10 @@ def _picked(grid: Tensor, numbers: Tensor, dim: int) -> Tensor:
     return grid.gather(dim, index)
 
 
+MANY = 1 << 17
+"""Numbers of all keys from which on lone queries are worth more calls of kernels."""
+
+
 def attend(
     q: Tensor,
     kv: KV,
@@ -106,7 +113,7 @@ def attend(
     """softmax(s·q·kᵀ + bias, masked)·v.
 
     Args:
-        q: (B, H, T, E).
+        q: (B, H, T, E); or (B·K, H, T, E), K rows in a row that look at the same keys, without bias.
         kv: keys and values, (B, H, P + S, E).
         mask: who may look at whom.
         scale: s.
@@ -117,15 +124,34 @@ def attend(
     Returns:
         (B, H, T, E), and the probabilities (B, H, T, P + S) if they were asked for.
     """
+    if q.size(0) != kv.k.size(0):
+        return _attend_together(q, kv, mask, scale, dropout, need_weights)
     seen, causal = mask.build(kv, q.size(2))
-    if causal and (need_weights or bias is not None):
+    # For dropout, and for many lone queries, PyTorch's own way on CPUs is the same, or slower.
+    scored = need_weights or (q.is_cpu and (dropout > 0 or (q.size(2) == 1 and kv.k.numel() >= MANY)))
+    if causal and (scored or bias is not None):
         seen, causal = torch.ones(q.size(2), kv.k.size(2), dtype=torch.bool, device=q.device).tril(), False
-    if not need_weights:
+    if not scored:
         seen = seen if bias is None else _masked(bias, seen)
         return F.scaled_dot_product_attention(q, kv.k, kv.v, seen, dropout, causal, scale=scale), None
-    scores = q @ kv.k.transpose(2, 3) * scale
+    scores = (q * scale) @ kv.k.transpose(2, 3)
     weights = _masked(scores if bias is None else scores + bias, seen).softmax(-1)
-    return F.dropout(weights, dropout) @ kv.v, weights
+    return dropped_product(weights, dropout, kv.v), weights if need_weights else None
+
+
+def _attend_together(
+    q: Tensor, kv: KV, mask: Mask, scale: float, dropout: float, need_weights: bool
+) -> tuple[Tensor, Tensor | None]:
+    """`attend` for K rows in a row that look at the same keys: their queries are those of one row, (B, H, K·T, E)."""
+    rows, queries = kv.k.size(0), q.size(2)
+    one: Tensor = q.unflatten(0, (rows, -1)).transpose(1, 2).flatten(2, 3)
+
+    def apart(tensor: Tensor) -> Tensor:
+        heads: Tensor = tensor.unflatten(2, (-1, queries))
+        return heads.transpose(1, 2).flatten(0, 1)
+
+    y, weights = attend(one, kv, mask, scale, None, dropout, need_weights)
+    return apart(y), None if weights is None else apart(weights)
 
 
 def _masked(scores: Tensor, seen: Tensor | None) -> Tensor:
@@ -210,7 +236,12 @@ class QKV(nn.Module):
     """Query, key and value projections in one matrix: `weight` (3D, D) and `bias` (3D), the query's rows first.
 
     Without a bias of the keys, `bias` is (2D): the query's and the value's.
+
+    Attributes:
+        packed: keeps the whole weight packed, if that was asked for.
     """
+
+    packed: Packed | None = None
 
     def __init__(self, width: int, key_bias: bool = True) -> None:
         super().__init__()
@@ -220,12 +251,16 @@ class QKV(nn.Module):
 
     def forward(self, x: Tensor, source: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """q of x, and k and v of `source` if that is another tensor: three of (…, D)."""
-        bias = self.bias if self.key_bias else torch.cat([self.q()[1], self.k()[1], self.v()[1]])
+        bias = self.bias if self.key_bias else torch.cat([self.bias_of(part) for part in range(3)])
         if source is None:
-            q, k, v = F.linear(x, self.weight, bias).chunk(3, -1)
+            q, k, v = linear(x, self.weight, bias, self.packed).chunk(3, -1)
             return q, k, v
-        k, v = F.linear(source, self.weight[self.width :], bias[self.width :]).chunk(2, -1)
-        return F.linear(x, *self.q()), k, v
+        k, v = linear(source, self.weight[self.width :], bias[self.width :]).chunk(2, -1)
+        return self.query(x), k, v
+
+    def query(self, x: Tensor) -> Tensor:
+        """q of x, (…, D)."""
+        return linear(x, *self.q())
 
     def q(self) -> tuple[Tensor, Tensor]:
         """The query's weight (D, D) and bias, as views."""
@@ -240,19 +275,14 @@ class QKV(nn.Module):
         return self._part(2)
 
     def _part(self, part: int) -> tuple[Tensor, Tensor]:
-        weight = self.weight[part * self.width : (part + 1) * self.width]
+        return self.weight[part * self.width : (part + 1) * self.width], self.bias_of(part)
+
+    def bias_of(self, part: int) -> Tensor:
+        """The bias (D) of the query (0), the key (1) or the value (2); zeros where there is none."""
         if self.key_bias:
-            return weight, self.bias[part * self.width : (part + 1) * self.width]
+            return self.bias[part * self.width : (part + 1) * self.width]
         q, v = self.bias.chunk(2)
-        return weight, (q, torch.zeros_like(q), v)[part]
-
-
-class Linear(nn.Linear):
-    """`nn.Linear` that hands its weight and bias to a unit."""
-
-    def view(self) -> tuple[Tensor, Tensor]:
-        """Weight (out, in) and bias."""
-        return self.weight, self.bias
+        return (q, torch.zeros_like(q), v)[part]
 
 
 class SiteNames(NamedTuple):
@@ -297,15 +327,42 @@ class Attention(nn.Module):
             memory: what cross-attention looks at; None in self-attention.
             slot: the keys and values of earlier steps, to be extended.
         """
+        if memory is None and slot is None and self._by_rows(batch, units):
+            y, weights = self._attend_rows(x, batch, units), None
+        else:
+            y, weights = self._attend_grid(x, batch, units, memory, slot)
+        return adapt(self.sites.out, self.out(y), y, self.out.view, batch.layout, batch, units), weights
+
+    @property
+    def _chance(self) -> float:
+        """With which an attention weight is dropped now."""
+        return self.dropout if self.training else 0.0
+
+    def _by_rows(self, batch: Batch, units: Mapping[str, Unit]) -> bool:
+        """Whether rows are long, and nothing is asked for that is there on the grid alone."""
+        special = batch.need_weights or batch.distances is not None or self.sites.kv in units
+        special = special or (batch.mask.causal and self._chance > 0)
+        return not special and batch.layout.long_rows is not None
+
+    def _attend_rows(self, x: Tensor, batch: Batch, units: Mapping[str, Unit]) -> Tensor:
+        """What the tokens of each row see in it, (N, D)."""
+        assert batch.layout.long_rows is not None
+        q, k, v = self._sited(x, Memory(x, batch.layout, batch.mask), batch, units, False)
+        rows, causal = batch.layout.long_rows, batch.mask.causal
+        return attend_rows(q, k, v, rows, self.heads, self.scale, causal, self._chance)
+
+    def _attend_grid(
+        self, x: Tensor, batch: Batch, units: Mapping[str, Unit], memory: Memory | None, slot: Slot | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the tokens see, (…, D) by token, and the attention probabilities if they were asked for."""
         source = memory or Memory(x, batch.layout, batch.mask)
         q, kv = self._project(x, source, batch, units, slot, memory is not None)
         unit = units.get(self.sites.kv)
         if unit is not None:
             kv = unit(kv, Ctx(batch.layout, batch.run, x=x))
-        bias, dropout = self.bias(q, kv, batch, units), self.dropout if self.training else 0.0
-        y, weights = attend(q, kv, source.mask, self.scale, bias, dropout, batch.need_weights)
-        y = batch.layout.tokens(y.transpose(1, 2).flatten(2))
-        return adapt(self.sites.out, self.out(y), y, self.out.view, batch.layout, batch, units), weights
+        bias = self.bias(q, kv, batch, units)
+        y, weights = attend(q, kv, source.mask, self.scale, bias, self._chance, batch.need_weights)
+        return batch.layout.tokens(y.transpose(1, 2).flatten(2)), weights
 
     def bias(self, q: Tensor, kv: KV, batch: Batch, units: Mapping[str, Unit]) -> Tensor | None:
         """What is added to the scores of queries (B, H, T, E) and keys (B, H, P + S, E); None: nothing."""
@@ -316,16 +373,23 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, KV]:
         """Queries (B, H, T, E), and keys and values (B, H, S, E), those of earlier steps included."""
         if cross and slot is not None and slot.length:  # the memory is what it was in the first step
-            q = adapt(self.sites.q, F.linear(x, *self.qkv.q()), x, self.qkv.q, batch.layout, batch, units)
+            q = adapt(self.sites.q, self.qkv.query(x), x, self.qkv.q, batch.layout, batch, units)
             return self._split(batch.layout.grid(q)), KV(*slot.seen())
-        q, k, v = self.qkv(x, source.hidden if cross else None)
-        q = adapt(self.sites.q, q, x, self.qkv.q, batch.layout, batch, units)
-        k = adapt(self.sites.k, k, source.hidden, self.qkv.k, source.layout, batch, units)
-        v = adapt(self.sites.v, v, source.hidden, self.qkv.v, source.layout, batch, units)
+        q, k, v = self._sited(x, source, batch, units, cross)
         keys, values = self._split(source.layout.grid(k)), self._split(source.layout.grid(v))
         if slot is not None:
             keys, values = slot.extend(keys, values)
         return self._split(batch.layout.grid(q)), KV(keys, values)
+
+    def _sited(
+        self, x: Tensor, source: Memory, batch: Batch, units: Mapping[str, Unit], cross: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values by token as what is active leaves them: three of (…, D)."""
+        q, k, v = self.qkv(x, source.hidden if cross else None)
+        q = adapt(self.sites.q, q, x, self.qkv.q, batch.layout, batch, units)
+        k = adapt(self.sites.k, k, source.hidden, self.qkv.k, source.layout, batch, units)
+        v = adapt(self.sites.v, v, source.hidden, self.qkv.v, source.layout, batch, units)
+        return q, k, v
 
     def _split(self, grid: Tensor) -> Tensor:
         """(B, T, D) to (B, H, T, E)."""

@@ -13,6 +13,7 @@ class Slot:
         self.length = 0
         self._k: Tensor | None = None
         self._v: Tensor | None = None
+        self._spare: tuple[Tensor, Tensor] | None = None
 
     def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """All keys and values, the new ones last.
@@ -37,8 +38,19 @@ class Slot:
 
     def reorder(self, rows: Tensor) -> None:
         """Let row i go on where row `rows[i]` was."""
-        if self._k is not None and self._v is not None:
-            self._k, self._v = self._k.index_select(0, rows), self._v.index_select(0, rows)
+        if self._k is None or self._v is None:
+            return
+        k, v = self._k, self._v
+        if k.requires_grad or v.requires_grad:
+            self._k, self._v = k.index_select(0, rows), v.index_select(0, rows)
+            return
+        # Two pairs of tensors take turns, so that a step asks for no new memory.
+        if self._spare is None or self._spare[0].shape[1:] != k.shape[1:] or len(self._spare[0]) != len(rows):
+            self._spare = k.new_empty(len(rows), *k.shape[1:]), v.new_empty(len(rows), *v.shape[1:])
+        self._k, self._v = (
+            torch.index_select(old, 0, rows, out=new) for old, new in zip((k, v), self._spare, strict=True)
+        )
+        self._spare = k, v
 
     def _joined(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         if self.length:
@@ -93,6 +105,8 @@ class Cache:
             rows: (B,) numbers of rows.
             same_memory: whether each row's cross-attention looks at what the old row's did (beams of one input).
         """
+        if rows.is_cpu and torch.equal(rows, torch.arange(len(rows))):
+            return  # elsewhere it costs more to know that than to copy
         for layer in self.layers:
             layer.attn.reorder(rows)
             if not same_memory:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from adapterzoo.core.config import ConvolutionConfig, StackConfig
 from adapterzoo.nn.activations import activation
+from adapterzoo.nn.dropout import dropped
 from adapterzoo.nn.layout import Layout
 
 
@@ -22,7 +23,7 @@ class Convolution(nn.Module):
         width, kernel = config.width, convolution.kernel
         self.conv = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=convolution.groups)
         self.norm = nn.LayerNorm(width, config.eps)
-        self.dropout, self.activation = nn.Dropout(config.dropout), activation(convolution.activation)
+        self.dropout, self.activation = config.dropout, activation(convolution.activation)
 
     def forward(self, embedded: Tensor, x: Tensor, layout: Layout) -> Tensor:
         """(…, D) and (…, D) by token to (…, D); padding is zeros to the convolution."""
@@ -30,5 +31,5 @@ class Convolution(nn.Module):
         if layout.mask is not None and not layout.packed:
             grid = grid * layout.mask[..., None]
         near = layout.tokens(self.conv(grid.transpose(1, 2)).transpose(1, 2))
-        out: Tensor = self.norm(x + self.activation(self.dropout(near)))
+        out: Tensor = self.norm(x + self.activation(dropped(near, self.dropout, self.training)))
         return out

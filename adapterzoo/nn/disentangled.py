@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from adapterzoo.core.config import StackConfig
 from adapterzoo.core.run import KV, Unit
-from adapterzoo.nn.attention import Attention, Batch, Linear, adapt
+from adapterzoo.nn.attention import Attention, Batch, adapt
+from adapterzoo.nn.dropout import dropped
+from adapterzoo.nn.linear import Linear, linear
 
 
 class DisentangledAttention(Attention):
@@ -40,7 +43,7 @@ class DisentangledAttention(Attention):
         """(qᵢ·K(rᵢⱼ) + kⱼ·Q(rᵢⱼ)) / √(E·terms), (B, H, T, P + S), zeros at the prefix; None where there is neither."""
         assert batch.distances is not None
         table, falling, rising = batch.distances
-        table = F.dropout(table, self.table_dropout, self.training)
+        table = dropped(table, self.table_dropout, self.training)
         keys = kv.k[:, :, kv.prefix :]
         bias: Tensor | None = None
         if self.relative.keys:
@@ -62,12 +65,12 @@ class DisentangledAttention(Attention):
             layout = batch.layout.beside(table.size(0))
             x = table.expand(layout.rows, -1, -1)
             silent = batch._replace(run=batch.run._replace(notes=None))  # scores are told of tokens alone
-            y = adapt(name, F.linear(table, *view()).expand_as(x), x, view, layout, silent, units)
+            y = adapt(name, linear(table, *view()).expand_as(x), x, view, layout, silent, units)
             y = y.index_select(1, rows)
-        elif rows.size(0) < table.size(0):
-            y = F.linear(table.index_select(0, rows), *view())[None]
+        elif not torch.compiler.is_compiling() and rows.size(0) < table.size(0):  # a graph is one for all lengths
+            y = linear(table.index_select(0, rows), *view())[None]
         else:
-            y = F.linear(table, *view()).index_select(0, rows)[None]
+            y = linear(table, *view()).index_select(0, rows)[None]
         at: Tensor = self._split(y * self.scale).transpose(2, 3)
         return at
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from adapterzoo.core.config import StackConfig
+from adapterzoo.nn.dropout import dropped
 from adapterzoo.nn.layout import Layout
 
 
@@ -33,7 +34,7 @@ class Embedding(nn.Module):
         first = nn.Linear(width, last, bias=False) if width != last and config.project_first else None
         self.widen, self.norm = first, nn.LayerNorm(last if config.project_first else width, config.eps)
         self.project = nn.Linear(width, last) if width != last and not config.project_first else None
-        self.dropout, self.scale = nn.Dropout(config.dropout), config.embed_scale
+        self.dropout, self.scale = config.dropout, config.embed_scale
 
     def forward(
         self,
@@ -60,8 +61,8 @@ class Embedding(nn.Module):
             hidden = hidden + (self.segment.weight[0] if segments is None else self.segment(segments))
         if self.widen is not None:
             hidden = self.widen(hidden)
-        out: Tensor = self.dropout(self.norm(hidden) if normed is None else normed(self.norm, hidden))
-        return out
+        hidden = self.norm(hidden) if normed is None else normed(self.norm, hidden)
+        return dropped(hidden, self.dropout, self.training)
 
     def projected(self, hidden: Tensor) -> Tensor:
         """What the first layer reads, (…, D): W·h where there is a W, h where there is none."""

@@ -7,14 +7,15 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from adapterzoo.core.config import StackConfig
 from adapterzoo.core.run import BlockNorm, Ctx, Final, Unit
 from adapterzoo.nn.activations import activation
-from adapterzoo.nn.attention import Attention, Batch, Linear, adapt, normed
+from adapterzoo.nn.attention import Attention, Batch, adapt, normed
 from adapterzoo.nn.cache import LayerCache
 from adapterzoo.nn.disentangled import DisentangledAttention
+from adapterzoo.nn.dropout import dropped
+from adapterzoo.nn.linear import Linear
 
 
 class LayerOutput(NamedTuple):
@@ -36,7 +37,7 @@ class Mlp(nn.Module):
     def forward(self, x: Tensor, batch: Batch, units: Mapping[str, Unit]) -> Tensor:
         """(…, D) by token to (…, D)."""
         inner = self.activation(adapt("mlp.up", self.up(x), x, self.up.view, batch.layout, batch, units))
-        inner = F.dropout(inner, self.dropout, self.training)
+        inner = dropped(inner, self.dropout, self.training)
         return adapt("mlp.down", self.down(inner), inner, self.down.view, batch.layout, batch, units)
 
 
@@ -100,7 +101,7 @@ class Layer(nn.Module):
         batch: Batch,
         units: Mapping[str, Unit],
     ) -> Tensor:
-        h = F.dropout(h, self.dropout, self.training)
+        h = dropped(h, self.dropout, self.training)
         unit = units.get(name)
         joined = h
         if unit is not None:

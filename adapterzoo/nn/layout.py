@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from adapterzoo.core.run import Cut, Spans
+from adapterzoo.nn.by_rows import LEAST
 
 
 class Layout:
@@ -27,21 +28,27 @@ class Layout:
     Attributes:
         choices: how many consecutive rows are the choices of one question. Whoever cuts counts questions.
         copies: how many times the batch lies here, one after the other. `groups` are those of one copy.
+        kept: what others worked out from this layout, by keys of theirs.
     """
 
     def __init__(self, rows: int, length: int, mask: Tensor | None, packed: bool, groups: tuple[int, ...] = ()) -> None:
         self.rows, self.length, self.mask, self.groups = rows, length, mask, groups
         self.index = mask.flatten().nonzero().squeeze(1) if packed and mask is not None else None
         self.choices = self.copies = 1
+        self._long_rows: list[int] | None = None
         self._cuts: dict[tuple[int, ...] | None, list[Cut]] = {}
         self._spans: dict[tuple[int, ...], Spans] = {}
+        self.kept: dict[Any, Any] = {}
 
     @staticmethod
     def of(rows: int, length: int, mask: Tensor | None, pack: bool, groups: tuple[int, ...] = ()) -> Layout:
         """The layout for a batch with that mask: packed where that is possible and saves anything.
 
         A row whose first token is masked (padding on the left, or an empty row) keeps the grid: heads read that token.
+        In one graph for every mask, which cannot look into it, it stays where nothing is packed.
         """
+        if mask is not None and not pack and torch.compiler.is_compiling():
+            return Layout(rows, length, mask, False, groups)
         if mask is None or bool(mask.all()):
             return Layout(rows, length, None, False, groups)
         return Layout(rows, length, mask, pack and bool(mask[:, 0].all()), groups)
@@ -50,6 +57,19 @@ class Layout:
     def packed(self) -> bool:
         """Whether tensors by token leave padding out."""
         return self.index is not None
+
+    @property
+    def long_rows(self) -> list[int] | None:
+        """Each row's tokens, where rows are packed and long enough to be seen to one by one; on CPUs alone.
+
+        Their numbers are read from a tensor, which compiled code cannot do, and which would wait for a GPU.
+        """
+        if self.index is None or self.mask is None or not self.index.is_cpu or torch.compiler.is_compiling():
+            return None
+        if self._long_rows is None:
+            long = self.index.numel() >= LEAST * self.rows
+            self._long_rows = self.mask.sum(1).tolist() if long else []
+        return self._long_rows or None
 
     def tokens(self, grid: Tensor) -> Tensor:
         """(B, T, …) to by token."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from adapterzoo.core.compose import Child
+from adapterzoo.core.compose import Child, Stack
 from adapterzoo.core.run import Ctx, Told, Unit
 from adapterzoo.core.sites import Site
 from adapterzoo.plan.compilers import COMPILERS
@@ -22,8 +22,10 @@ def compile_at(node: Child, site: Site, parts: Parts) -> Unit | None:
         return Told(unit, partial(_named, (node, site))) if parts.noted and unit is not None else unit
     if type(node) not in COMPILERS:
         raise ValueError(f"{node!r} cannot run here; there are {', '.join(kind.__name__ for kind in COMPILERS)}")
+    if len(node) == 1 and type(node) is Stack:
+        return compile_at(node[0], site, parts)
     units = [compile_at(child, site, parts) for child in node.children]
-    if all(unit is None for unit in units):
+    if units.count(None) == len(units):
         return None
     return COMPILERS[type(node)](node, units, site, parts)
 

@@ -5,29 +5,28 @@ It threads `value = unit(value, ctx)` and knows no method.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from adapterzoo.core.compose import (
     AdapterCompositionBlock,
     Average,
     BatchSplit,
+    Child,
     Fuse,
     MultiTask,
     Parallel,
     RowGroups,
     Split,
     Stack,
-    copies,
 )
-from adapterzoo.core.run import LayoutLike, Unit
+from adapterzoo.core.run import Unit
 from adapterzoo.core.sites import Site
 from adapterzoo.plan.average import compile_average
-from adapterzoo.plan.composed import Chain, OnRows, OnSpans, Parts
+from adapterzoo.plan.bundles import labels_of
+from adapterzoo.plan.composed import Chain, OnSpans, Parts
 from adapterzoo.plan.fused import compile_fuse
-
-ByRows = BatchSplit | MultiTask | Parallel | RowGroups
+from adapterzoo.plan.rows import ByRows, OnRows
 
 
 def compile_stack(node: Stack, units: list[Unit | None], site: Site, parts: Parts) -> Unit:
@@ -40,16 +39,13 @@ def compile_stack(node: Stack, units: list[Unit | None], site: Site, parts: Part
 
 def compile_rows(node: ByRows, units: list[Unit | None], site: Site, parts: Parts) -> Unit:
     """Rows lie at every site in the same order."""
-    return OnRows(partial(row_sizes, node), units)
+    return OnRows(node, units, labels_of([_kind(child, site, parts) for child in node.children], units))
 
 
-def row_sizes(node: ByRows, layout: LayoutLike) -> tuple[int, ...] | None:
-    """How many rows (questions, where there are choices) each child has; None: what the layout's groups say."""
-    if isinstance(node, Parallel):
-        shares = [copies(child) for child in node.children]
-        batch = layout.rows // layout.choices // sum(shares)
-        return tuple(share * batch for share in shares)
-    return node.batch_sizes if isinstance(node, BatchSplit) else None
+def _kind(child: Child, site: Site, parts: Parts) -> Hashable:
+    """What a lone adapter's unit agrees in with others that it can act together with."""
+    only = child if isinstance(child, str) or len(child) != 1 or type(child) is not Stack else child[0]
+    return parts.adapters[only].kind(site) if isinstance(only, str) and not parts.noted else None
 
 
 def compile_split(node: Split, units: list[Unit | None], site: Site, parts: Parts) -> Unit:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from adapterzoo.core.config import NetworkConfig
-from adapterzoo.core.run import KV, Ctx, Cut, Final, LayoutLike, Tokens, Unit
-from adapterzoo.plan.values import join, join_spans, split_kv, take, take_queries
-
-Sizes = Callable[[LayoutLike], "tuple[int, ...] | None"]
+from adapterzoo.core.run import KV, Ctx, Cut, Final, Tokens, Unit
+from adapterzoo.plan.values import join_spans, split_kv, take, take_queries
 
 
 class Parts(NamedTuple):
@@ -87,41 +85,6 @@ class Chain(Composed):
             assert unit is not None
             value = step(unit, value, ctx)
         return value
-
-
-class OnRows(Composed):
-    """Each unit on its own rows, the results joined. More runs than units: the batch lies there several times.
-
-    Args:
-        sizes: how many rows (questions, where there are choices) each unit has; None: what the layout's groups say.
-        units: the units.
-    """
-
-    def __init__(self, sizes: Sizes, units: Sequence[Unit | None]) -> None:
-        self.sizes, self.units = sizes, tuple(units)
-
-    def __call__(self, value: Any, ctx: Ctx) -> Any:
-        """All rows."""
-        parts = []
-        for unit, cut in self._runs(ctx.layout):
-            part = take(value, cut)
-            parts.append(part if unit is None else step(unit, part, ctx.cut(cut)))
-        return join(parts)
-
-    def _runs(self, layout: LayoutLike) -> list[tuple[Unit | None, Cut]]:
-        """The units with their rows, those without any left out."""
-        cuts = layout.cuts(self.sizes(layout))
-        units = self.units * (len(cuts) // len(self.units))
-        return [(unit, cut) for unit, cut in zip(units, cuts, strict=True) if cut.rows.start < cut.rows.stop]
-
-    def everywhere(self) -> bool:
-        """Whether all do so."""
-        return all(unit is not None and acts_everywhere(unit) for unit in self.units)
-
-    def where(self, value: Any, ctx: Ctx) -> Tensor:
-        """Each row's own."""
-        runs = self._runs(ctx.layout)
-        return torch.cat([where_acts(unit, take(value, cut), ctx.cut(cut)) for unit, cut in runs])
 
 
 class OnSpans(Composed):

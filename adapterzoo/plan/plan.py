@@ -26,11 +26,11 @@ from adapterzoo.core.compose import (
 )
 from adapterzoo.core.registry import listing, unknown
 from adapterzoo.core.run import LayoutLike, Note, Run, Unit
-from adapterzoo.core.sites import OUTSIDE, sites_of
+from adapterzoo.core.sites import OUTSIDE, Site, sites_of
 from adapterzoo.nn.transformer import Transformer
 from adapterzoo.plan.compile import compile_at
-from adapterzoo.plan.compilers import row_sizes
 from adapterzoo.plan.composed import Parts
+from adapterzoo.plan.rows import OnRows, row_sizes
 
 
 class Plan:
@@ -64,7 +64,8 @@ class Plan:
         fusions: Mapping[str, Any] | None = None,
         noted: bool = False,
     ) -> None:
-        self.setup, self.noted = setup, noted
+        self.setup, self.noted, self.device = setup, noted, network.token.weight.device
+        self._bundles: dict[tuple[str, bool, bool, tuple[int, ...], int], OnRows] = {}
         self.tables: dict[tuple[str, int], dict[str, Unit]] = {}
         self.once: tuple[nn.Module, ...] = ()
         self.copies, self.tasks = 1, () if setup is None else tasks_of(setup)
@@ -76,12 +77,14 @@ class Plan:
         _check_names(setup, parts)
         check_composition(setup)
         self.copies = copies(setup)
+        touched = {slug for name in set(names_in(setup)) for slug in adapters[name].units}
         for site in sites_of(network.config):
-            if site.layer in skip_layers:
+            if site.layer in skip_layers or not (site.name == "unembed" or site.slug in touched):
                 continue
             unit = compile_at(setup, site, parts)
             if unit is not None:
                 self.tables.setdefault((site.stack, site.depth), {})[site.name] = unit
+                self._note_bundles(site, unit)
         self._check_spans(setup)
         for stack in self.bottoms:
             self.readers[stack] = [name for name in dict.fromkeys(names_in(setup)) if adapters[name].reads_rows(stack)]
@@ -96,6 +99,16 @@ class Plan:
         split = next((block for block in blocks_in(setup) if isinstance(block, Split)), None)
         if split is not None and any("input" in units for (_, depth), units in self.tables.items() if depth == OUTSIDE):
             raise ValueError(f"{setup!r} adds a prompt to rows whose positions {split!r} counts")
+
+    def _note_bundles(self, site: Site, unit: Unit) -> None:
+        """Remember what takes batches apart: one of those that do so in the same way."""
+        if isinstance(unit, OnRows) and site.kind != "tokens":
+            remembered = site.name in ("cross.k", "cross.v")
+            self._bundles.setdefault((site.stack, remembered, site.kind == "kv", unit.labels, id(unit.node)), unit)
+
+    def acts_at(self, name: str) -> bool:
+        """Whether anything acts at the sites of that name."""
+        return any(name in units for units in self.tables.values())
 
     def check_cache(self, stack: str) -> None:
         """Check that keys and values of earlier tokens stay as they are when others follow.
@@ -130,6 +143,10 @@ class Plan:
             cut_for(self.setup, layout)
         if memory is not None and not sites.isdisjoint(("cross.k", "cross.v")):
             cut_for(self.setup, memory)
+        for (of, remembered, by_row, *_), unit in self._bundles.items():
+            seen = memory if remembered else layout
+            if of == stack and seen is not None:
+                unit.prepare(seen, by_row, self.device)
 
     def start(self) -> Run:
         """A run of this plan, for one forward."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from adapterzoo.core.block import AdapterCompositionBlock
 from adapterzoo.core.run import KV, BlockNorm, Ctx, Final, Tokens, Unit
 from adapterzoo.core.sites import Site, sites_of
-from adapterzoo.encode import encode
+from adapterzoo.forward import encode
 from adapterzoo.inputs import Inputs
 from adapterzoo.nn.layout import Layout
 from adapterzoo.plan import Plan

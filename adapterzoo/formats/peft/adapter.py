@@ -9,6 +9,7 @@ from torch import Tensor
 
 from adapterzoo.adapter import Adapter
 from adapterzoo.archs.base import Architecture
+from adapterzoo.core.blank import give
 from adapterzoo.formats.peft.config import kind_for, kind_of, places_of, read_config
 from adapterzoo.formats.peft.kinds import Kind, Slot
 from adapterzoo.formats.peft.places import Places
@@ -61,10 +62,13 @@ def import_adapter(
     problems = [*_wrong(slots, found), *_changed(rest, places, kind, network)]
     if problems:
         raise ValueError("the PEFT adapter does not fit:\n  " + "\n  ".join(sorted(problems)))
-    adapter = Adapter(config, network)
+    adapter = Adapter(config, network, initialise=False)
     state = adapter.state_dict()
     values = kind.receive(config, {slot.ours: found[slot.theirs] for slot in slots}, network)
-    adapter.load_state_dict({**state, **{key: value.reshape(state[key].shape) for key, value in values.items()}})
+    shaped = {key: value.reshape(state[key].shape) for key, value in values.items()}
+    if len(shaped) < len(state):  # PiSSA's files leave out what it began with, which follows from the weights
+        adapter = Adapter(config, network)
+    give(adapter, shaped, network.token.weight.device)
     heads = {key.removeprefix(PROMPT_STEM if kind.is_prompt else STEM): tensor for key, tensor in rest.items()}
     return Imported(adapter, heads, _shift(config, kind))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from adapterzoo.core.run import Run
@@ -174,8 +175,9 @@ def memory_of(
         plan.cut("encoder", given.layout)
         output: StackOutput = model.base("encoder", given, run)
         hidden, mask = output.layout.grid(output.hidden), output.layout.mask
-    seen = Inputs(encoder_hidden_states=hidden, encoder_attention_mask=mask).repeated(rows).flat()
-    memory = _memory(model, seen, groups)
+    seen = Inputs(encoder_hidden_states=hidden, encoder_attention_mask=mask)
+    rows = rows if plan.acts_at("cross.kv") else 1  # what acts there sees keys of its own for each row
+    memory = _memory(model, seen.repeated(rows).flat() if rows > 1 else seen, groups)
     if memory is None or not model.base.config.last.cross:
         return None
     memory.layout.choices, memory.layout.copies = rows, plan.copies
@@ -189,6 +191,7 @@ def decode(
     plan: Plan,
     run: Run,
     groups: tuple[int, ...] = (),
+    rows: int = 1,
     memory: Memory | None = None,
     cache: Cache | None = None,
 ) -> StackOutput:
@@ -200,15 +203,16 @@ def decode(
         plan: what is active.
         run: its run.
         groups: sizes of the runs of inputs that have an adapter each.
+        rows: how many consecutive rows there are for each of these.
         memory: what cross-attention looks at.
         cache: the keys and values of the tokens before these, to be extended.
     """
-    stack, flat = model.base.config.last_stack, inputs.flat()
+    stack = model.base.config.last_stack
     if memory is not None and len(model.base.config.stacks()) == 2:
-        given = _decoder_input(model, flat, groups, memory.layout, cache)
+        given = _decoder_input(model, inputs, groups, memory.layout, cache)
     else:
-        given = _lone_input(model, stack, flat, groups, cache)
-    given.layout.choices, given.layout.copies = inputs.choices, plan.copies
+        given = _lone_input(model, stack, inputs, groups, cache)
+    given.layout.choices, given.layout.copies = rows, plan.copies
     plan.cut(stack, given.layout)
     output: StackOutput = model.base(stack, given, run, memory, cache=cache)
     return output.trimmed()
@@ -272,4 +276,7 @@ def _from_encoder_ids(model: Host, ids: Tensor | None) -> Tensor:
 
 
 def _padded_at_the_end(mask: Tensor | None) -> bool:
-    return mask is not None and mask.dim() == 2 and bool((mask[:, 1:] <= mask[:, :-1]).all())
+    """Whether all padding is at rows' ends. In a graph for any batch, which cannot look, it is taken to be there."""
+    if mask is None or mask.dim() != 2:
+        return False
+    return torch.compiler.is_compiling() or bool((mask[:, 1:] <= mask[:, :-1]).all())

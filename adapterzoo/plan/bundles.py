@@ -1,0 +1,241 @@
+"""Rows of a batch sorted by what acts on them: runs of rows whose units act at once lie side by side.
+
+Shapes: G runs, L tokens of the longest of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from adapterzoo.core.run import Ctx, Cut, Final, LayoutLike, Unit
+from adapterzoo.plan.composed import step
+from adapterzoo.plan.values import join, take
+
+IDLE, ALONE = -2, -1
+"""Labels of runs on which nothing acts, and of those whose unit acts by itself."""
+
+LONG = 1024
+"""Tokens from which on a run is worth products of its own: these are as quick on CPUs, and need no stacked weights."""
+
+SLACK = 32
+"""Tokens of padding that cost no more than what a unit's call does."""
+
+
+class Bundle(NamedTuple):
+    """Runs of rows, their tokens side by side, (G, L, …); the shorter ones are padded with their last token.
+
+    Attributes:
+        runs: their numbers.
+        tokens: which tokens they have, counted from the batch's first; None where `places` say it.
+        places: (G·L,) the token at each place; None where the runs lie one after the other and are as long.
+        back: (n,) the place of each token; None where there is no padding.
+        size: G and L.
+        length: on the grid, how many tokens a row has; None where padding is left out.
+    """
+
+    runs: tuple[int, ...]
+    tokens: slice
+    places: Tensor | None
+    back: Tensor | None
+    size: tuple[int, int]
+    length: int | None
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """(…) by token to (G, L, …)."""
+        flat = tensor if self.length is None else tensor.flatten(0, 1)
+        picked: Tensor = flat[self.tokens] if self.places is None else flat.index_select(0, self.places)
+        side_by_side: Tensor = picked.unflatten(0, self.size)
+        return side_by_side
+
+    def by_token(self, tensor: Tensor) -> Tensor:
+        """(G, L, …) to (…) by token, of these runs' tokens alone."""
+        flat = tensor.flatten(0, 1)
+        flat = flat if self.back is None else flat.index_select(0, self.back)
+        return flat if self.length is None else flat.unflatten(0, (-1, self.length))
+
+    def acted(self, units: Sequence[Any], value: Any, ctx: Ctx) -> Any:
+        """The units' value, by token."""
+        told = ctx._replace(
+            x=None if ctx.x is None else self.gather(ctx.x),
+            residual=None if ctx.residual is None else self.gather(ctx.residual),
+        )
+        bare = value.value if isinstance(value, Final) else value
+        out = units[0](self.gather(bare), told, *stacks(units, ctx))
+        return Final(self.by_token(out.value)) if isinstance(out, Final) else self.by_token(out)
+
+
+class RowBundle(NamedTuple):
+    """Runs of rows, for what lies by row.
+
+    Attributes:
+        runs: their numbers.
+        cut: their rows.
+        which: (n,) each row's place in `runs`; None where each run has one row.
+    """
+
+    runs: tuple[int, ...]
+    cut: Cut
+    which: Tensor | None
+
+    def acted(self, units: Sequence[Any], value: Any, ctx: Ctx) -> Any:
+        """The units' keys and values."""
+        weights = stacks(units, ctx)
+        if self.which is not None:
+            weights = [weight.index_select(0, self.which) for weight in weights]
+        return units[0](take(value, self.cut), ctx, *weights)
+
+
+class Lone(NamedTuple):
+    """A run whose unit acts by itself, or all runs on which nothing acts."""
+
+    runs: tuple[int, ...]
+    cut: Cut
+
+    def acted(self, units: Sequence[Any], value: Any, ctx: Ctx) -> Any:
+        """The unit's value."""
+        part = take(value, self.cut)
+        return part if units[0] is None else step(units[0], part, ctx.cut(self.cut))
+
+
+class Arrangement(NamedTuple):
+    """A batch taken apart: the parts, and what brings them, joined, into the batch's order (None: they are in it)."""
+
+    parts: tuple[Bundle | RowBundle | Lone, ...]
+    order: Cut | None
+
+    def joined(self, values: list[Any]) -> Any:
+        """The parts' values as one, in the batch's order."""
+        value = values[0] if len(values) == 1 else join(values)
+        return value if self.order is None else take(value, self.order)
+
+
+def stacks(units: Sequence[Any], ctx: Ctx) -> list[Tensor]:
+    """Their weights, each kind's along a new first dimension."""
+    return [torch.stack(weights) for weights in zip(*(unit.tensors(ctx) for unit in units), strict=True)]
+
+
+def labels_of(kinds: Sequence[Hashable], units: Sequence[Unit | None]) -> tuple[int, ...]:
+    """IDLE, ALONE, or a number that units have in common that can act together.
+
+    Args:
+        kinds: what each unit agrees in with such others; None: it acts alone.
+        units: the units.
+    """
+    count = Counter(kinds)
+    numbers = {kind: number for number, kind in enumerate(count) if kind is not None and count[kind] > 1}
+    pairs = zip(kinds, units, strict=True)
+    return tuple(IDLE if unit is None else numbers.get(kind, ALONE) for kind, unit in pairs)
+
+
+def arranged(
+    layout: LayoutLike, sizes: tuple[int, ...] | None, labels: tuple[int, ...], by_row: bool, device: torch.device
+) -> Arrangement:
+    """A batch taken apart by its runs' labels. Made once for a layout.
+
+    Args:
+        layout: how the rows lie.
+        sizes: rows of each run; None: what the layout's groups say.
+        labels: each run's, again and again if there are more runs.
+        by_row: whether it is for what lies by row, not by token.
+        device: where indices are needed.
+    """
+    key = (sizes, labels, by_row, device)
+    if key not in layout.kept:
+        layout.kept[key] = _arranged(layout, layout.cuts(sizes), labels, by_row, device)
+    found: Arrangement = layout.kept[key]
+    return found
+
+
+def _arranged(
+    layout: LayoutLike, cuts: list[Cut], labels: tuple[int, ...], by_row: bool, device: torch.device
+) -> Arrangement:
+    parts: list[Bundle | RowBundle | Lone] = []
+    for label, runs in _kinds(cuts, labels):
+        if label in (IDLE, ALONE):
+            rows = _place([cuts[run].rows for run in runs], device)
+            tokens = rows if not layout.packed else _place([cuts[run].tokens for run in runs], device)
+            parts.append(Lone(tuple(runs), Cut(rows, tokens, cuts[runs[0]].layout)))
+        elif by_row:
+            parts.append(_row_bundle(cuts, runs, device))
+        else:
+            parts += _bundles(layout, cuts, runs, device)
+    parts.sort(key=lambda part: part.runs[0])
+    tokens = layout.packed and not by_row
+    places = [cuts[run].tokens if tokens else cuts[run].rows for part in parts for run in part.runs]
+    lying = _place(places, device)
+    if isinstance(lying, slice):
+        return Arrangement(tuple(parts), None)
+    order: Any = lying.argsort()
+    return Arrangement(tuple(parts), Cut(order, order, layout))
+
+
+def _kinds(cuts: list[Cut], labels: tuple[int, ...]) -> list[tuple[int, list[int]]]:
+    """The runs that have rows, by label: those alone each for itself."""
+    alone: list[tuple[int, list[int]]] = []
+    together: dict[int, list[int]] = {}
+    for run, cut in enumerate(cuts):
+        label = labels[run % len(labels)]
+        if cut.rows.start == cut.rows.stop:
+            continue
+        if label == ALONE:
+            alone.append((label, [run]))
+        else:
+            together.setdefault(label, []).append(run)
+    return [*alone, *together.items()]
+
+
+def _place(slices: list[slice], device: torch.device) -> Any:
+    """Where some runs lie: one slice if they lie one after the other, else an index."""
+    if all(one.stop == other.start for one, other in pairwise(slices)):
+        return slice(slices[0].start, slices[-1].stop)
+    return torch.cat([torch.arange(one.start, one.stop, device=device) for one in slices])
+
+
+def _row_bundle(cuts: list[Cut], runs: list[int], device: torch.device) -> RowBundle:
+    rows = _place([cuts[run].rows for run in runs], device)
+    sizes = [cuts[run].rows.stop - cuts[run].rows.start for run in runs]
+    which = None if max(sizes) == 1 else torch.arange(len(runs)).repeat_interleave(torch.tensor(sizes)).to(device)
+    return RowBundle(tuple(runs), Cut(rows, rows, cuts[runs[0]].layout), which)
+
+
+def _bundles(layout: LayoutLike, cuts: list[Cut], runs: list[int], device: torch.device) -> list[Bundle | Lone]:
+    """Runs whose units act at once, those together that are about as long."""
+    length = None if layout.packed else layout.length
+    spans = {run: _span(cuts[run], length) for run in runs}
+    classes: list[list[int]] = []
+    for run in sorted(runs, key=lambda run: spans[run].start - spans[run].stop):
+        size, longest = (spans[one].stop - spans[one].start for one in (run, classes[-1][0] if classes else run))
+        if classes and longest < LONG and longest <= max(2 * size, size + SLACK):
+            classes[-1].append(run)
+        else:
+            classes.append([run])
+    return [
+        _bundle(sorted(some), [spans[run] for run in sorted(some)], length, device)
+        if len(some) > 1
+        else Lone((some[0],), cuts[some[0]])
+        for some in classes
+    ]
+
+
+def _span(cut: Cut, length: int | None) -> slice:
+    """A run's tokens, counted from the batch's first."""
+    found: slice = cut.tokens
+    return found if length is None else slice(cut.rows.start * length, cut.rows.stop * length)
+
+
+def _bundle(runs: list[int], spans: list[slice], length: int | None, device: torch.device) -> Bundle:
+    sizes = [span.stop - span.start for span in spans]
+    longest, whole = max(sizes), slice(spans[0].start, spans[-1].stop)
+    even, index, back = min(sizes) == longest, None, None
+    if not even or whole.stop - whole.start != sum(sizes):
+        count, places = torch.tensor(sizes)[:, None], torch.arange(longest)
+        index = (torch.tensor([span.start for span in spans])[:, None] + places.minimum(count - 1)).flatten()
+        index = index.to(device)
+        back = None if even else (places < count).flatten().nonzero().squeeze(1).to(device)
+    return Bundle(tuple(runs), whole, index, back, (len(runs), longest), length)

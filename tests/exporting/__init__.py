@@ -1,0 +1,1 @@
+"""Models as graphs: exported programs, and ONNX."""
