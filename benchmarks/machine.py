@@ -39,7 +39,7 @@ def _cpuinfo() -> list[str]:
 
 
 class Gemms:
-    """The bare matrix products that real tokens need in an encoder's layers, without anything between them.
+    """The bare matrix products that real tokens need in an encoder's layers, by `F.linear`, with nothing between them.
 
     Args:
         network: our network, for its weights.

@@ -2,7 +2,8 @@
 
 Ours leaves padding out of everything but attention. The target is 0.9 of what leaving out padding can save: real
 tokens / (0.9 · padded tokens). Beside transformers (SDPA), and beside the bare matrix products of the real tokens
-alone, which no implementation can beat without changing numbers. "With a head" is sequence classification.
+alone as `F.linear` computes them, with nothing between them. On AMD's CPUs ours go through oneDNN, which is quicker, so
+that a ratio below 1 is no mistake. "With a head" is sequence classification.
 """
 
 from __future__ import annotations

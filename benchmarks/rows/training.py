@@ -34,16 +34,7 @@ METHODS = {
 }
 EVEN = "no padding"
 MAPPED = ("env", "MALLOC_MMAP_THRESHOLD_=1000000")
-NOTES = """
-**Without padding, memory.** What the backward pass needs is mostly the same tensors for both: the input of GELU (72 MB
-of MiniLM's 232 MB at 32 × 64 tokens with a LoRA), of the LayerNorms (36 MB), q, k and v, the softmax. Ours keeps a byte
-for a number that dropout saw, where PyTorch keeps four, and computes the dropped attention weights again. What is left
-over, 0.73 of the peer's, could only shrink further by computing layers again (gradient checkpointing does that).
-
-**The limit.** It has no adapter, no attention's backward pass, no GELU's, no LayerNorm's and no dropout's. In a profile
-of a step with LoRA on MRPC the products with frozen weights took 54 % of the time, attention's 6 %, the adapter's 4 %,
-copies 7 %, GELU 4 %, random numbers and masks of dropout about 8 % (13 % for random numbers alone with PyTorch's own).
-"""
+NOTES = ""
 
 
 def run(row: Row, pairs: int) -> None:
