@@ -156,7 +156,7 @@ def _arranged(
     layout: LayoutLike, cuts: list[Cut], labels: tuple[int, ...], by_row: bool, device: torch.device
 ) -> Arrangement:
     parts: list[Bundle | RowBundle | Lone] = []
-    for label, runs in _kinds(cuts, labels):
+    for label, runs in _kinds(cuts, labels, by_row):
         if label in (IDLE, ALONE):
             rows = _place([cuts[run].rows for run in runs], device)
             tokens = rows if not layout.packed else _place([cuts[run].tokens for run in runs], device)
@@ -165,6 +165,8 @@ def _arranged(
             parts.append(_row_bundle(cuts, runs, device))
         else:
             parts += _bundles(layout, cuts, runs, device)
+    if not parts:
+        return Arrangement((), None)
     parts.sort(key=lambda part: part.runs[0])
     tokens = layout.packed and not by_row
     places = [cuts[run].tokens if tokens else cuts[run].rows for part in parts for run in part.runs]
@@ -175,13 +177,14 @@ def _arranged(
     return Arrangement(tuple(parts), Cut(order, order, layout))
 
 
-def _kinds(cuts: list[Cut], labels: tuple[int, ...]) -> list[tuple[int, list[int]]]:
-    """The runs that have rows, by label: those alone each for itself."""
+def _kinds(cuts: list[Cut], labels: tuple[int, ...], by_row: bool) -> list[tuple[int, list[int]]]:
+    """The runs that have rows (tokens, where these count), by label: those alone each for itself."""
     alone: list[tuple[int, list[int]]] = []
     together: dict[int, list[int]] = {}
     for run, cut in enumerate(cuts):
         label = labels[run % len(labels)]
-        if cut.rows.start == cut.rows.stop:
+        lies = cut.rows if by_row else cut.tokens  # a Split may leave a run without a token
+        if lies.start == lies.stop:
             continue
         if label == ALONE:
             alone.append((label, [run]))
