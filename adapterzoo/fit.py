@@ -113,12 +113,14 @@ def _check(found: Fit, name: str, parts: list[str | None], tensors: Mapping[str,
     if len(there) < len(parts):
         found.problems.append(f"only part of {name} is there: {listing(there)}")
         return
-    needed, wrong = _part_shape(found, name, parts), _misshapen(found, name, parts, tensors)
-    found.problems += [
-        f"{part}: shape {shape_text(tensors[part].shape)}, but the model needs {shape_text(needed)}" for part in wrong
-    ]
+    wrong = _misshapen(found, name, parts, tensors)
     if not wrong:
         found.sources[name] = there
+        return
+    needed = shape_text(_part_shape(found, name, parts))
+    found.problems += [
+        f"{part}: shape {shape_text(tensors[part].shape)}, but the model needs {needed}" for part in wrong
+    ]
 
 
 def _part_shape(found: Fit, name: str, parts: list[str | None]) -> tuple[int, ...]:

@@ -159,9 +159,10 @@ def fill(model: Any, head: Any, found: Fit, tensors: Mapping[str, Tensor], dtype
     if found.problems:
         raise CheckpointError("the checkpoint does not fit:\n  " + "\n  ".join(sorted(found.problems)))
     parts_of = holders(model, head)
+    owners = _owners(parts_of)
     for name, parts in found.sources.items():
         order = hf.block_order(model.architecture, model.static, model.base.config, name)
-        _put(parts_of, name, hf.gather(parts, tensors, order).to(dtype))
+        _put(owners, name, hf.gather(parts, tensors, order).to(dtype))
     report = LoadReport(found.told, found.left_over)
     initialise_missing(parts_of, found.missing, model.base.config.init_std, dtype)
     if head is not None:
@@ -170,10 +171,15 @@ def fill(model: Any, head: Any, found: Fit, tensors: Mapping[str, Tensor], dtype
     return report
 
 
-def _put(holders: Mapping[str, nn.Module], name: str, value: Tensor) -> None:
-    space, _, path = name.partition(".")
-    owner, _, leaf = path.rpartition(".")
-    module = holders[space].get_submodule(owner)
+def _owners(holders: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """The modules that our tensors belong to, by what is before the last dot of these tensors' names."""
+    inner = [(space, holder.named_modules(remove_duplicate=False)) for space, holder in holders.items()]
+    return {f"{space}.{name}" if name else space: module for space, modules in inner for name, module in modules}
+
+
+def _put(owners: Mapping[str, nn.Module], name: str, value: Tensor) -> None:
+    owner, _, leaf = name.rpartition(".")
+    module = owners[owner]
     if leaf in module._buffers:
         module._buffers[leaf] = value
     else:
@@ -199,15 +205,17 @@ def initialise_all(base: nn.Module) -> None:
 
 def initialise_missing(holders: Mapping[str, nn.Module], names: list[str], std: float, dtype: torch.dtype) -> None:
     """New values: weights normal with deviation `std`, biases 0, LayerNorms the identity, the padding embedding 0."""
+    if not names:
+        return
     shapes = {
         f"{space}.{name}": tensor.shape
         for space, module in holders.items()
         for name, tensor in module.state_dict(keep_vars=True).items()
     }
+    owners = _owners(holders)
     for name in names:
-        space, _, path = name.partition(".")
-        owner, shape = holders[space].get_submodule(path.rpartition(".")[0]), shapes[name]
-        if path.endswith("bias"):
+        owner, shape = owners[name.rpartition(".")[0]], shapes[name]
+        if name.endswith("bias"):
             value = torch.zeros(shape, dtype=dtype)
         elif isinstance(owner, nn.LayerNorm):
             value = torch.ones(shape, dtype=dtype)
@@ -215,7 +223,7 @@ def initialise_missing(holders: Mapping[str, nn.Module], names: list[str], std: 
             value = torch.empty(shape, dtype=dtype).normal_(std=std)
             if isinstance(owner, nn.Embedding) and owner.padding_idx is not None:
                 value[owner.padding_idx] = 0
-        _put(holders, name, value)
+        _put(owners, name, value)
 
 
 # ---------------------------------------------------------------------------------------------- saving

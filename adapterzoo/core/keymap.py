@@ -57,6 +57,7 @@ class KeyMap:
         self.rows = tuple(rows)
         self._ours: dict[str, Row] = {}
         self._theirs: dict[str, tuple[Row, int, bool]] = {}
+        self._turning = any(row.turns > 1 for row in self.rows)
         for row in self.rows:
             _claim(self._ours, row.ours, row)
             for part, name in enumerate(row.parts):
@@ -88,6 +89,8 @@ class KeyMap:
 
     def turns(self, ours: str) -> int:
         """How many parts of our tensor take turns in theirs."""
+        if not self._turning:
+            return 1
         return next((self._ours[name].turns for name, _ in _templates(ours) if name in self._ours), 1)
 
 

@@ -133,6 +133,11 @@ class Linear(nn.Linear):
 
     packed: Packed | None = None
 
+    def reset_parameters(self) -> None:
+        """As in `nn.Linear`; without memory there is nothing to fill."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
     def forward(self, input: Tensor) -> Tensor:
         """(…, d_in) to (…, d_out)."""
         return linear(input, self.weight, self.bias, self.packed)

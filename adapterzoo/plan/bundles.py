@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from adapterzoo.core.run import Ctx, Cut, Final, LayoutLike, Unit
+from adapterzoo.core.run import KV, Ctx, Cut, Final, LayoutLike, Unit
 from adapterzoo.plan.composed import step
-from adapterzoo.plan.values import join, take
+from adapterzoo.plan.values import join, replaced, take
 
 IDLE, ALONE = -2, -1
 """Labels of runs on which nothing acts, and of those whose unit acts by itself."""
@@ -98,19 +98,38 @@ class Lone(NamedTuple):
     cut: Cut
 
     def acted(self, units: Sequence[Any], value: Any, ctx: Ctx) -> Any:
-        """The unit's value."""
-        part = take(value, self.cut)
-        return part if units[0] is None else step(units[0], part, ctx.cut(self.cut))
+        """The unit's value; None where nothing acts."""
+        return None if units[0] is None else step(units[0], take(value, self.cut), ctx.cut(self.cut))
 
 
 class Arrangement(NamedTuple):
-    """A batch taken apart: the parts, and what brings them, joined, into the batch's order (None: they are in it)."""
+    """A batch taken apart.
+
+    Attributes:
+        parts: the parts.
+        places: which rows each has, or which tokens.
+        order: what brings the parts, joined, into the batch's order; None: they are in it.
+    """
 
     parts: tuple[Bundle | RowBundle | Lone, ...]
+    places: tuple[Any, ...]
     order: Cut | None
 
-    def joined(self, values: list[Any]) -> Any:
-        """The parts' values as one, in the batch's order."""
+    def joined(self, values: list[Any], whole: Any) -> Any:
+        """The parts' values as one, in the batch's order.
+
+        Args:
+            values: each part's; None where nothing acted.
+            whole: what went in.
+        """
+        if any(value is None for value in values):
+            new = [(place, value) for place, value in zip(self.places, values, strict=True) if value is not None]
+            if not new:
+                return whole
+            if all(isinstance(value, type(whole)) and isinstance(value, Tensor | KV) for _, value in new):
+                return replaced(whole, new)
+            rest = zip(self.parts, values, strict=True)
+            values = [take(whole, part.cut) if value is None else value for part, value in rest]  # type: ignore[union-attr]
         value = values[0] if len(values) == 1 else join(values)
         return value if self.order is None else take(value, self.order)
 
@@ -165,16 +184,13 @@ def _arranged(
             parts.append(_row_bundle(cuts, runs, device))
         else:
             parts += _bundles(layout, cuts, runs, device)
-    if not parts:
-        return Arrangement((), None)
     parts.sort(key=lambda part: part.runs[0])
     tokens = layout.packed and not by_row
-    places = [cuts[run].tokens if tokens else cuts[run].rows for part in parts for run in part.runs]
-    lying = _place(places, device)
-    if isinstance(lying, slice):
-        return Arrangement(tuple(parts), None)
-    order: Any = lying.argsort()
-    return Arrangement(tuple(parts), Cut(order, order, layout))
+    lying = [[cuts[run].tokens if tokens else cuts[run].rows for run in part.runs] for part in parts]
+    places = tuple(_place(some, device) for some in lying)
+    whole = _place([one for some in lying for one in some], device) if parts else slice(0, 0)
+    order: Any = None if isinstance(whole, slice) else whole.argsort()
+    return Arrangement(tuple(parts), places, None if order is None else Cut(order, order, layout))
 
 
 def _kinds(cuts: list[Cut], labels: tuple[int, ...], by_row: bool) -> list[tuple[int, list[int]]]:

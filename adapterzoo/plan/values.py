@@ -91,6 +91,51 @@ def _join_kv(values: list[KV]) -> KV:
     return KV(k, v, prefix, valid)
 
 
+def replaced(whole: Any, new: list[tuple[Any, Any]]) -> Any:
+    """A value with some of its parts replaced: cheaper than to join what is new with the rest.
+
+    Args:
+        whole: the value, a tensor by token, or keys and values.
+        new: the parts, each with its place: rows of keys and values, else rows or tokens.
+    """
+    if isinstance(whole, KV):
+        return _replaced_kv(whole, new)
+    return _put(whole, new)
+
+
+def _replaced_kv(whole: KV, new: list[tuple[Any, KV]]) -> KV:
+    """What was put before keys and values ends where these begin: all lie at the right."""
+    prefix = max(whole.prefix, *(value.prefix for _, value in new))
+    room = prefix - whole.prefix
+    k, v = (F.pad(tensor, (0, 0, room, 0)) if room else tensor for tensor in (whole.k, whole.v))
+    keys, values = [(place, value.k) for place, value in new], [(place, value.v) for place, value in new]
+    told = [value.valid for _, value in new if value.valid is not None]
+    if not room and whole.valid is None and not told:
+        return KV(_put(k, keys), _put(v, values), prefix)
+    queries = max(1 if valid is None else valid.size(1) for valid in (whole.valid, *told))
+    seen = F.pad(real(whole).expand(-1, queries, -1), (room, 0), value=False)
+    marks = [(place, real(value).expand(-1, queries, -1)) for place, value in new]
+    return KV(_put(k, keys, not room, -2), _put(v, values, not room, -2), prefix, _put(seen, marks, not room))
+
+
+def _put(whole: Tensor, new: list[tuple[Any, Tensor]], copy: bool = True, dim: int = -1) -> Tensor:
+    """A tensor with some rows replaced; new rows that are shorter along `dim` lie at its end.
+
+    Args:
+        whole: the tensor.
+        new: rows and their places.
+        copy: whether `whole` is somebody else's.
+        dim: the dimension.
+    """
+    dtype = whole.dtype
+    for _, value in new:
+        dtype = torch.promote_types(dtype, value.dtype)
+    out = whole.to(dtype, copy=copy)
+    for place, value in new:
+        out.narrow(dim, out.size(dim) - value.size(dim), value.size(dim))[place] = value
+    return out
+
+
 def widened(value: KV, prefix: int, queries: int) -> tuple[Tensor, Tensor, Tensor]:
     """Keys and values with room for a prefix of `prefix` positions, and which of these are for which query."""
     gap, valid = prefix - value.prefix, real(value).expand(-1, queries, -1)
