@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from adapterzoo.nn.activations import Activation
 from adapterzoo.nn.attention import QKV
 from adapterzoo.nn.linear import Linear, linear
 
@@ -117,9 +118,10 @@ class Int8Linear(nn.Module):
         """The same map, rounded."""
         return cls(linear.weight, linear.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(…, d_in) to (…, d_out)."""
-        return product(x, self.int8, self.scale, self.bias)
+    def forward(self, x: Tensor, function: Activation | None = None) -> Tensor:
+        """Wx + b, or f(Wx + b) with an f; (…, d_in) to (…, d_out)."""
+        y = product(x, self.int8, self.scale, self.bias)
+        return y if function is None else function(y)
 
     def view(self) -> tuple[Tensor, Tensor]:
         """The weight (out, in) that the int8 stand for, made anew with each call, and the bias."""

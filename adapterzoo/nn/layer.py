@@ -36,7 +36,10 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor, batch: Batch, units: Mapping[str, Unit]) -> Tensor:
         """(…, D) by token to (…, D)."""
-        inner = self.activation(adapt("mlp.up", self.up(x), x, self.up.view, batch.layout, batch, units))
+        if "mlp.up" in units:
+            inner = self.activation(adapt("mlp.up", self.up(x), x, self.up.view, batch.layout, batch, units))
+        else:
+            inner = self.up(x, self.activation)
         inner = dropped(inner, self.dropout, self.training)
         return adapt("mlp.down", self.down(inner), inner, self.down.view, batch.layout, batch, units)
 

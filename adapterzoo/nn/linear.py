@@ -11,6 +11,7 @@ from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from adapterzoo.core.cpu import is_fast_on_cpu
+from adapterzoo.nn.activations import Activation, gelu, gelu_tanh
 
 LEAST = 1 << 18
 """Numbers that a product reads from which on oneDNN is worth what a call of it costs."""
@@ -37,6 +38,9 @@ ONEDNN = torch.ops.mkldnn._linear_pointwise.default if _prefers_onednn() else No
 
 DTYPES = tuple(filter(is_fast_on_cpu, (torch.float32, torch.bfloat16)))
 """What it multiplies. `F.linear` gives the same bits of bfloat16, in 1.05 to 1.25 of its time."""
+
+FUSED: dict[Activation, tuple[str, str]] = {gelu: ("gelu", "none"), gelu_tanh: ("gelu", "tanh"), F.relu: ("relu", "")}
+"""Functions that it can apply to the product while that is in the processor's cache, and what it calls them."""
 
 LEVEL = torch._C._functorch.maybe_current_level
 
@@ -73,16 +77,36 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, packed: Packed
     """
     if ONEDNN is None or not _fits(x, weight, bias):
         return F.linear(x, weight, bias)
-    ready = weight if packed is None or weight.is_inference() else packed.of(weight)
+    ready = _ready(weight, packed)
     if x.requires_grad and torch.is_grad_enabled():
         y: Tensor = Frozen.apply(x, weight, bias, ready)  # type: ignore[no-untyped-call]
         return y
     return _product(x, ready, bias)
 
 
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def activated(x: Tensor, weight: Tensor, bias: Tensor, function: Activation, packed: Packed | None = None) -> Tensor:
+    """f(Wx + b), in one step where nothing is differentiated; see `linear`.
+
+    Args:
+        x: (…, d_in).
+        weight: (d_out, d_in).
+        bias: (d_out).
+        function: f.
+        packed: keeps the weight packed, where that is wanted.
+    """
+    one_step = ONEDNN is not None and function in FUSED and not (x.requires_grad and torch.is_grad_enabled())
+    if one_step and _fits(x, weight, bias):
+        return _product(x, _ready(weight, packed), bias, *FUSED[function])
+    return function(linear(x, weight, bias, packed))
+
+
+def _ready(weight: Tensor, packed: Packed | None) -> Tensor:
+    return weight if packed is None or weight.is_inference() else packed.of(weight)
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None, function: str = "none", algorithm: str = "") -> Tensor:
     assert ONEDNN is not None
-    y: Tensor = ONEDNN(x, weight, bias, "none", [], "")
+    y: Tensor = ONEDNN(x, weight, bias, function, [], algorithm)
     return y
 
 
@@ -138,8 +162,10 @@ class Linear(nn.Linear):
         if not self.weight.is_meta:
             super().reset_parameters()
 
-    def forward(self, input: Tensor) -> Tensor:
-        """(…, d_in) to (…, d_out)."""
+    def forward(self, input: Tensor, function: Activation | None = None) -> Tensor:
+        """Wx + b, or f(Wx + b) with an f; (…, d_in) to (…, d_out)."""
+        if function is not None:
+            return activated(input, self.weight, self.bias, function, self.packed)
         return linear(input, self.weight, self.bias, self.packed)
 
     def view(self) -> tuple[Tensor, Tensor]:

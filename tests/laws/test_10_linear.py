@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from adapterzoo import AutoAdapterModel, BertConfig
 from adapterzoo.nn import linear as module
+from adapterzoo.nn.activations import ACTIVATIONS
 from adapterzoo.nn.linear import linear
 
 pytestmark = pytest.mark.skipif(module.ONEDNN is None, reason="F.linear is the quicker one on this processor")
@@ -40,6 +41,24 @@ def test_values_and_both_gradients_are_those_of_linear(tensors: tuple[Tensor, Te
         found.append((y, first, second))
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours / theirs.abs().max(), theirs / theirs.abs().max(), rtol=0, atol=2e-6)
+
+
+@torch.no_grad()
+def test_an_activation_in_one_step_with_the_product_is_the_same(tensors: tuple[Tensor, Tensor, Tensor]) -> None:
+    x, weight, bias = tensors
+    assert module._fits(x, weight, bias)
+    for function in (*module.FUSED, ACTIVATIONS["quick_gelu"]):
+        for packed in (None, module.Packed()):
+            found = module.activated(x, weight, bias, function, packed)
+            torch.testing.assert_close(found, function(F.linear(x, weight, bias)), rtol=1e-4, atol=1e-4)
+
+
+def test_an_activation_has_its_gradient(tensors: tuple[Tensor, Tensor, Tensor]) -> None:
+    x, weight, bias = tensors
+    x.requires_grad_()
+    (ours,) = torch.autograd.grad(module.activated(x, weight, bias, ACTIVATIONS["gelu"]).sum(), x)
+    (expected,) = torch.autograd.grad(F.gelu(F.linear(x, weight, bias)).sum(), x)
+    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-3)
 
 
 def test_transforms_see_through_it(tensors: tuple[Tensor, Tensor, Tensor]) -> None:
