@@ -124,7 +124,7 @@ class BlockNorm:
 
 
 class Ctx(NamedTuple):
-    """What a unit may look at but not change.
+    """What a unit may look at but not change, but for a value that it is told is its own.
 
     Attributes:
         layout: how rows lie in the tensors.
@@ -134,6 +134,7 @@ class Ctx(NamedTuple):
         residual: join: the other side of the addition.
         norm: join: the LayerNorm that follows the addition, if one does; norm: the LayerNorm itself.
         who: whose unit is at work, and where; known where scores are to be told.
+        own: linear: whether the value may be written to: it was made for the unit alone, and nothing is differentiated.
     """
 
     layout: LayoutLike
@@ -143,6 +144,7 @@ class Ctx(NamedTuple):
     residual: Tensor | None = None
     norm: Callable[[Tensor], Tensor] | None = None
     who: tuple[str, Site] | None = None
+    own: bool = False
 
     @property
     def once(self) -> Mapping[nn.Module, Any]:

@@ -83,6 +83,8 @@ class AdapterConfig(Mapping[str, Any]):
         What else it can do is found by presence:
         `merged(weight, bias, frozen)` gives the weight (d_out, d_in) and bias that do without it, from those of now and
         the pair that was frozen;
+        `folds` (True) says that what it adds is a product as large as the site's own: where nothing is differentiated,
+        the product is made with what `merged` gives instead;
         `branch(value, ctx)` gives the Branch that AdapterFusion weighs;
         `inverse(value, ctx)` takes back, before words are scored, what it did at the site `embed`;
         `start(embedded)` is called when the adapter is new, but not when it is read from a file: `embedded(text)` gives

@@ -60,7 +60,7 @@ class BiasUnit(nn.Module):
 
     def forward(self, y: Tensor, ctx: Ctx) -> Tensor:
         """(…, d_out) to (…, d_out)."""
-        return y + self.bias.to(y.dtype)
+        return y.add_(self.bias) if ctx.own else y + self.bias.to(y.dtype)
 
     def merged(self, weight: Tensor, bias: Tensor, frozen: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """The weight (or a LayerNorm's gain) as it is, and b + δ."""

@@ -39,6 +39,7 @@ class DoRAUnit(LoRAUnit):
     """
 
     alike = None  # the norms are of the whole weight, each adapter's own
+    folds = True
 
     def __init__(self, config: LoRAConfig, site: Site, weight_of: WeightOf) -> None:
         super().__init__(config, site, weight_of)

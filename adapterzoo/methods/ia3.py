@@ -71,8 +71,10 @@ class IA3Unit(nn.Module):
     def forward(self, y: Tensor, ctx: Ctx, *stacks: Tensor) -> Tensor:
         """(…, d_out) to (…, d_out). With `stacks`, the weights of several: see AdapterConfig.unit."""
         (factors,) = stacks or self.tensors(ctx)
-        scale = self.scale if self.gate is None else self.gate.at_tokens(ctx).to(y.dtype)
-        return y * across(factors).to(y.dtype) * scale
+        scale = across(factors if self.scale == 1 else factors * self.scale).to(y.dtype)
+        if self.gate is not None:
+            return y * across(factors).to(y.dtype) * self.gate.at_tokens(ctx).to(y.dtype)
+        return y.mul_(scale) if ctx.own else y * scale
 
     def merged(self, weight: Tensor, bias: Tensor, frozen: Pair) -> Pair:
         """The rows of W and of b times s·l.
@@ -100,6 +102,7 @@ class IA3InputUnit(IA3Unit):
 
     def __init__(self, config: LoRAConfig, site: Site) -> None:
         super().__init__(config, site, site.d_in)
+        self.folds = self.gate is None
 
     def forward(self, y: Tensor, ctx: Ctx, *stacks: Tensor) -> Tensor:
         """(…, d_out) to (…, d_out); `ctx.weight` gives W. For `stacks` see IA3Unit."""

@@ -58,12 +58,12 @@ class LoRAUnit(Update):
             return out
         return out - F.linear(self.lowered(x, self.get_buffer("initial_A")) * scale, self.get_buffer("initial_B"))
 
-    def onto(self, y: Tensor, x: Tensor, scale: float | Tensor, *stacks: Tensor) -> Tensor:
+    def onto(self, y: Tensor, x: Tensor, scale: float | Tensor, own: bool, *stacks: Tensor) -> Tensor:
         """y + s·B·A·x, of several in one pass over y."""
-        if not stacks:
-            return super().onto(y, x, scale)
-        a, b = stacks
-        return added(y, self.lowered(x, a) * scale, b)
+        if self.pissa:
+            return super().onto(y, x, scale, own)
+        a, b = stacks or (self.lora_A, self.lora_B)
+        return added(y, self.lowered(x, a) * scale, b, own)
 
     def matrix(self) -> Tensor:
         """B·A, (d_out, d_in)."""

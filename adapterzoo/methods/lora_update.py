@@ -85,10 +85,10 @@ class Update(nn.Module):
         """(…, d_out) to (…, d_out). With `stacks`, the weights of several: see AdapterConfig.unit."""
         assert ctx.x is not None
         scale = self.scale if self.gate is None else self.gate.at_tokens(ctx)
-        return self.onto(y, self.dropped(ctx.x), scale, *stacks)
+        return self.onto(y, self.dropped(ctx.x), scale, ctx.own, *stacks)
 
-    def onto(self, y: Tensor, x: Tensor, scale: float | Tensor, *stacks: Tensor) -> Tensor:
-        """y + s·Δ·x."""
+    def onto(self, y: Tensor, x: Tensor, scale: float | Tensor, own: bool, *stacks: Tensor) -> Tensor:
+        """y + s·Δ·x; `own` tells whether y may be written to."""
         return y + self.times(x, scale, *stacks).to(y.dtype)
 
     def delta(self) -> Tensor:

@@ -114,6 +114,7 @@ class DvoRAUnit(VeraUnit):
     """
 
     alike = None  # the norms are of the whole weight, each adapter's own
+    folds = True
 
     def __init__(self, config: LoRAConfig, site: Site, matrices: VeraMatrices, weight_of: WeightOf) -> None:
         super().__init__(config, site, matrices)

@@ -72,6 +72,14 @@ _FUNCTIONS: dict[str, Activation] = {
 for _name, _function in _FUNCTIONS.items():
     ACTIVATIONS.add(_name, _function)
 
+IN_PLACE: dict[Activation, Activation] = {
+    gelu: lambda x: torch.ops.aten.gelu_(x),
+    gelu_tanh: lambda x: torch.ops.aten.gelu_(x, approximate="tanh"),
+    F.relu: F.relu_,
+    F.silu: lambda x: F.silu(x, inplace=True),
+}
+"""The functions that can write over what they are given."""
+
 
 def activation(name: str | None) -> Activation:
     """The function of that name, in any case; None gives x itself.

@@ -6,7 +6,7 @@ Shapes: B rows, T queries, S keys, P prefix positions, H heads, E head width, D 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from adapterzoo.core.config import StackConfig
 from adapterzoo.core.run import KV, Ctx, Run, Tokens, Unit
+from adapterzoo.nn.acting import adapt, folded_parts, may_write, projected
 from adapterzoo.nn.by_rows import attend_rows
 from adapterzoo.nn.cache import Slot
 from adapterzoo.nn.dropout import dropped_product
@@ -182,56 +183,6 @@ class Batch(NamedTuple):
     distances: Distances | None = None
 
 
-def adapt(
-    name: str,
-    y: Tensor,
-    x: Tensor,
-    weight: Callable[[], tuple[Tensor, Tensor]],
-    layout: Layout,
-    batch: Batch,
-    units: Mapping[str, Unit],
-) -> Tensor:
-    """A linear site: y = Wx + b as what is active there leaves it.
-
-    Args:
-        name: the site's name within the layer.
-        y: (…, d_out), the projection's output.
-        x: (…, d_in), its input.
-        weight: gives W and b.
-        layout: how x and y lie.
-        batch: what the stack was told about the batch.
-        units: what is active in this layer.
-    """
-    unit = units.get(name)
-    if unit is None:
-        return y
-    out: Tensor = unit(y, Ctx(layout, batch.run, x=x, weight=weight))
-    return out
-
-
-def normed(
-    name: str, norm: nn.LayerNorm | None, x: Tensor, layout: Layout, run: Run, units: Mapping[str, Unit]
-) -> Tensor:
-    """A norm site: LayerNorm(x) as what is active there leaves it; x where there is no LayerNorm.
-
-    Args:
-        name: the site's name within the layer.
-        norm: the LayerNorm.
-        x: (…, D) by token.
-        layout: how x lies.
-        run: the forward.
-        units: what is active in this layer.
-    """
-    if norm is None:
-        return x
-    y: Tensor = norm(x)
-    unit = units.get(name)
-    if unit is None:
-        return y
-    out: Tensor = unit(y, Ctx(layout, run, x=x, weight=lambda: (norm.weight, norm.bias), norm=norm))
-    return out
-
-
 class QKV(nn.Module):
     """Query, key and value projections in one matrix: `weight` (3D, D) and `bias` (3D), the query's rows first.
 
@@ -331,7 +282,7 @@ class Attention(nn.Module):
             y, weights = self._attend_rows(x, batch, units), None
         else:
             y, weights = self._attend_grid(x, batch, units, memory, slot)
-        return adapt(self.sites.out, self.out(y), y, self.out.view, batch.layout, batch, units), weights
+        return projected(self.sites.out, self.out, y, batch.layout, batch.run, units), weights
 
     @property
     def _chance(self) -> float:
@@ -373,7 +324,7 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, KV]:
         """Queries (B, H, T, E), and keys and values (B, H, S, E), those of earlier steps included."""
         if cross and slot is not None and slot.length:  # the memory is what it was in the first step
-            q = adapt(self.sites.q, self.qkv.query(x), x, self.qkv.q, batch.layout, batch, units)
+            q = adapt(self.sites.q, self.qkv.query(x), x, self.qkv.q, batch.layout, batch.run, units)
             return self._split(batch.layout.grid(q)), KV(*slot.seen())
         q, k, v = self._sited(x, source, batch, units, cross)
         keys, values = self._split(source.layout.grid(k)), self._split(source.layout.grid(v))
@@ -385,10 +336,17 @@ class Attention(nn.Module):
         self, x: Tensor, source: Memory, batch: Batch, units: Mapping[str, Unit], cross: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values by token as what is active leaves them: three of (…, D)."""
-        q, k, v = self.qkv(x, source.hidden if cross else None)
-        q = adapt(self.sites.q, q, x, self.qkv.q, batch.layout, batch, units)
-        k = adapt(self.sites.k, k, source.hidden, self.qkv.k, source.layout, batch, units)
-        v = adapt(self.sites.v, v, source.hidden, self.qkv.v, source.layout, batch, units)
+        sites = self.sites
+        own = may_write(self.qkv)
+        folded = None if cross else folded_parts(self.qkv, x, [units.get(name) for name in sites[:3]])
+        if folded is None:
+            q, k, v = self.qkv(x, source.hidden if cross else None)
+        else:
+            q, k, v = linear(x, *folded.pair).chunk(3, -1)
+            units = {name: units[name] for part, name in enumerate(sites[:3]) if name in units and part in folded.left}
+        q = adapt(sites.q, q, x, self.qkv.q, batch.layout, batch.run, units, own)
+        k = adapt(sites.k, k, source.hidden, self.qkv.k, source.layout, batch.run, units, own)
+        v = adapt(sites.v, v, source.hidden, self.qkv.v, source.layout, batch.run, units, own)
         return q, k, v
 
     def _split(self, grid: Tensor) -> Tensor:

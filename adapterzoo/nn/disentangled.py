@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from adapterzoo.core.config import StackConfig
 from adapterzoo.core.run import KV, Unit
-from adapterzoo.nn.attention import Attention, Batch, adapt
+from adapterzoo.nn.acting import adapt
+from adapterzoo.nn.attention import Attention, Batch
 from adapterzoo.nn.dropout import dropped
 from adapterzoo.nn.linear import Linear, linear
 
@@ -64,7 +65,7 @@ class DisentangledAttention(Attention):
         if own is None and name in units:  # which may look at the table as a whole
             layout = batch.layout.beside(table.size(0))
             x = table.expand(layout.rows, -1, -1)
-            silent = batch._replace(run=batch.run._replace(notes=None))  # scores are told of tokens alone
+            silent = batch.run._replace(notes=None)  # scores are told of tokens alone
             y = adapt(name, linear(table, *view()).expand_as(x), x, view, layout, silent, units)
             y = y.index_select(1, rows)
         elif not torch.compiler.is_compiling() and rows.size(0) < table.size(0):  # a graph is one for all lengths

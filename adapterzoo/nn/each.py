@@ -20,11 +20,23 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return torch.bmm(x, weight.mT) if bias is None else torch.baddbmm(bias[:, None], x, weight.mT)
 
 
-def added(y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """y + Wx: of (…, d_out) and (…, d_in); under each of G weights of (G, L, d_out) and (G, L, d_in)."""
-    if weight.dim() == 2 or not y.dtype == x.dtype == weight.dtype:
+def added(y: Tensor, x: Tensor, weight: Tensor, own: bool = False) -> Tensor:
+    """y + Wx: of (…, d_out) and (…, d_in); under each of G weights of (G, L, d_out) and (G, L, d_in).
+
+    Args:
+        y: what is added to.
+        x: what is multiplied.
+        weight: W.
+        own: whether y may be written to; it is returned then.
+    """
+    if not y.dtype == x.dtype == weight.dtype:
         return y + linear(x, weight).to(y.dtype)
-    return torch.baddbmm(y, x, weight.mT)
+    if weight.dim() == 3:
+        return y.baddbmm_(x, weight.mT) if own else torch.baddbmm(y, x, weight.mT)
+    if not own:
+        return y + linear(x, weight)
+    even = y.dim() == 2 or (y.dim() == 3 and y.stride(0) == y.size(1) * y.stride(1))
+    return y.flatten(0, -2).addmm_(x.flatten(0, -2), weight.T).view_as(y) if even else y.add_(linear(x, weight))
 
 
 def across(vector: Tensor) -> Tensor:

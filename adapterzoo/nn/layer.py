@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from adapterzoo.core.config import StackConfig
 from adapterzoo.core.run import BlockNorm, Ctx, Final, Unit
+from adapterzoo.nn.acting import normed, projected
 from adapterzoo.nn.activations import activation
-from adapterzoo.nn.attention import Attention, Batch, adapt, normed
+from adapterzoo.nn.attention import Attention, Batch
 from adapterzoo.nn.cache import LayerCache
 from adapterzoo.nn.disentangled import DisentangledAttention
 from adapterzoo.nn.dropout import dropped
@@ -36,12 +37,9 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor, batch: Batch, units: Mapping[str, Unit]) -> Tensor:
         """(…, D) by token to (…, D)."""
-        if "mlp.up" in units:
-            inner = self.activation(adapt("mlp.up", self.up(x), x, self.up.view, batch.layout, batch, units))
-        else:
-            inner = self.up(x, self.activation)
+        inner = projected("mlp.up", self.up, x, batch.layout, batch.run, units, self.activation)
         inner = dropped(inner, self.dropout, self.training)
-        return adapt("mlp.down", self.down(inner), inner, self.down.view, batch.layout, batch, units)
+        return projected("mlp.down", self.down, inner, batch.layout, batch.run, units)
 
 
 class Layer(nn.Module):

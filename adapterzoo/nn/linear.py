@@ -140,10 +140,10 @@ def _fits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         return False
     if torch.is_grad_enabled() and (weight.requires_grad or (bias is not None and bias.requires_grad)):
         return False  # it has no gradient for these
-    return not torch.is_autocast_enabled("cpu") and not _transformed()
+    return not torch.is_autocast_enabled("cpu") and not transformed()
 
 
-def _transformed() -> bool:
+def transformed() -> bool:
     """Whether a function transform or forward-mode differentiation is at work: oneDNN's product knows of neither."""
     return LEVEL() is not None or forward_ad._current_level >= 0
 

@@ -13,7 +13,8 @@ from torch.utils.checkpoint import checkpoint
 from adapterzoo.core.config import NetworkConfig
 from adapterzoo.core.run import BARE, NOTHING, Ctx, Run, Tokens, Unit
 from adapterzoo.core.sites import Site
-from adapterzoo.nn.attention import Batch, Mask, Memory, normed, tiled
+from adapterzoo.nn.acting import normed
+from adapterzoo.nn.attention import Batch, Mask, Memory, tiled
 from adapterzoo.nn.cache import Cache, LayerCache
 from adapterzoo.nn.climb import Climb, Repeat
 from adapterzoo.nn.convolution import Convolution

@@ -39,6 +39,7 @@ class Mean(Composed):
 
     def __call__(self, value: Any, ctx: Ctx) -> Any:
         """The weighted sum of the units' values."""
+        ctx = ctx._replace(own=False)  # several read it
         outs = [step(unit, value, ctx) for unit in self.units if unit is not None]
         acting = None if self.steady else [where_acts(unit, value, ctx) for unit in self.units]
         if isinstance(value, KV):

@@ -115,22 +115,23 @@ class Arrangement(NamedTuple):
     places: tuple[Any, ...]
     order: Cut | None
 
-    def joined(self, values: list[Any], whole: Any) -> Any:
+    def joined(self, values: list[Any], whole: Any, own: bool) -> Any:
         """The parts' values as one, in the batch's order.
 
         Args:
             values: each part's; None where nothing acted.
             whole: what went in.
+            own: whether that may be written to.
         """
         if any(value is None for value in values):
             new = [(place, value) for place, value in zip(self.places, values, strict=True) if value is not None]
             if not new:
                 return whole
             if all(isinstance(value, type(whole)) and isinstance(value, Tensor | KV) for _, value in new):
-                return replaced(whole, new)
+                return replaced(whole, new, own)
             rest = zip(self.parts, values, strict=True)
             values = [take(whole, part.cut) if value is None else value for part, value in rest]  # type: ignore[union-attr]
-        value = values[0] if len(values) == 1 else join(values)
+        value = join(values)
         return value if self.order is None else take(value, self.order)
 
 

@@ -68,6 +68,7 @@ class Fused(Composed):
 
     def __call__(self, value: Any, ctx: Ctx) -> Any:
         """The fused value."""
+        ctx = ctx._replace(own=False)  # several read it
         branches = [branch_of(unit, value, ctx) for unit in self.units if unit is not None]
         updates = [branch.update() for branch in branches]
         acting = [] if self.steady else [where_acts(unit, value, ctx) for unit in self.units]

@@ -46,7 +46,7 @@ class OnRows(Composed):
             by_row = isinstance(value, KV)
             device = value.k.device if by_row else (value if isinstance(value, Tensor) else value.value).device
             parts = arranged(ctx.layout, row_sizes(self.node, ctx.layout), self.labels, by_row, device)
-            return parts.joined([self._part(part, value, ctx) for part in parts.parts], value)
+            return parts.joined([self._part(part, value, ctx) for part in parts.parts], value, ctx.own)
         found = []
         for unit, cut in self._runs(ctx.layout):
             part = take(value, cut)

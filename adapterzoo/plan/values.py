@@ -35,6 +35,8 @@ def join(values: list[Any]) -> Any:
     """Values of consecutive rows as one."""
     if not values:
         raise ValueError("the batch has no rows")
+    if len(values) == 1:
+        return values[0]
     if isinstance(values[0], KV):
         return _join_kv(values)
     if isinstance(values[0], Tokens):
@@ -91,16 +93,17 @@ def _join_kv(values: list[KV]) -> KV:
     return KV(k, v, prefix, valid)
 
 
-def replaced(whole: Any, new: list[tuple[Any, Any]]) -> Any:
+def replaced(whole: Any, new: list[tuple[Any, Any]], own: bool) -> Any:
     """A value with some of its parts replaced: cheaper than to join what is new with the rest.
 
     Args:
         whole: the value, a tensor by token, or keys and values.
         new: the parts, each with its place: rows of keys and values, else rows or tokens.
+        own: whether the value may be written to.
     """
     if isinstance(whole, KV):
         return _replaced_kv(whole, new)
-    return _put(whole, new)
+    return _put(whole, new, not own)
 
 
 def _replaced_kv(whole: KV, new: list[tuple[Any, KV]]) -> KV:

@@ -47,8 +47,9 @@ def watch(model: Any, batch: Batch, setup: AdapterCompositionBlock, expected: Ex
 
 def _watched(unit: Unit, site: Site, model: Any, expected: Expected) -> Unit:
     def watched(value: Any, ctx: Ctx) -> Any:
-        found = unit(value, ctx)
-        same(found, expected(value, ctx, lambda name: model.adapters[name].unit(site)), ctx.layout, site.path)
+        wanted = expected(value, ctx._replace(own=False), lambda name: model.adapters[name].unit(site))
+        found = unit(value, ctx)  # the last, for the value may be the unit's own to write to
+        same(found, wanted, ctx.layout, site.path)
         return found
 
     return watched

@@ -1,0 +1,53 @@
+"""Without gradients, what a projection gave is written over where nobody else looks at it: values stay the same."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from adapterzoo import Average, Stack
+from tests.helpers.adapting import KINDS, add_all
+from tests.helpers.batches import batch_for
+from tests.helpers.comparing import assert_close
+from tests.helpers.tiny import DISTINCT, tiny_model
+
+SAMPLE = [name for name in ("bert", "bart") if name in DISTINCT]
+
+
+@pytest.fixture(scope="module", params=SAMPLE)
+def model(request):
+    torch.manual_seed(0)
+    return add_all(tiny_model(request.param)).double()
+
+
+@pytest.mark.parametrize("padding_free", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_are_those_of_a_forward_with_gradients(model, kind, padding_free):
+    model.padding_free = padding_free
+    batch = batch_for(model)
+    for setup in (Stack(kind), Stack(kind, "lora"), Average(kind, "ia3", weights=[0.3, 0.7])):
+        try:
+            model.set_active_adapters(setup)
+        except ValueError:  # a mean of prompts or prefixes and of what adds none
+            continue
+        with torch.no_grad():
+            found = model(**batch)[0]
+        assert_close(found, model(**batch)[0], str(setup))
+    for name in ("ia3", "lora"):
+        names = [kind, name] * (len(batch["input_ids"]) // 2)
+        with torch.no_grad():
+            rows = model(**batch, adapter_names=names)[0]
+        assert_close(rows, model(**batch, adapter_names=names)[0], kind)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["ia3", "lora_all", "bitfit"])
+def test_who_looks_on_sees_what_the_projection_gave(model, kind):
+    model.set_active_adapters(kind)
+    batch, seen, module = batch_for(model), [], model.base.encoder[0].mlp.up
+    handle = module.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0].clone(), output)))
+    hooked = model(**batch)[0]
+    handle.remove()
+    assert_close(hooked, model(**batch)[0])
+    ((x, y),) = seen
+    assert_close(y, torch.nn.functional.linear(x, module.weight, module.bias))
