@@ -14,14 +14,18 @@ import torch
 from torch import Tensor
 
 from adapterzoo.core.run import KV, Ctx, Cut, Final, LayoutLike, Unit
+from adapterzoo.nn.linear import transformed
 from adapterzoo.plan.composed import step
-from adapterzoo.plan.values import join, replaced, take
+from adapterzoo.plan.values import apart, join, replaced, take
 
 IDLE, ALONE = -2, -1
 """Labels of runs on which nothing acts, and of those whose unit acts by itself."""
 
 LONG = 1024
 """Tokens from which on a run is worth products of its own: these are as quick on CPUs, and need no stacked weights."""
+
+LARGE = 1 << 20
+"""Numbers from which on stacked weights are worth memory that is used again."""
 
 SLACK = 32
 """Tokens of padding that cost no more than what a unit's call does."""
@@ -66,7 +70,7 @@ class Bundle(NamedTuple):
             residual=None if ctx.residual is None else self.gather(ctx.residual),
         )
         bare = value.value if isinstance(value, Final) else value
-        out = units[0](self.gather(bare), told, *stacks(units, ctx))
+        out = acting(units, self.gather(bare), told)
         return Final(self.by_token(out.value)) if isinstance(out, Final) else self.by_token(out)
 
 
@@ -85,10 +89,7 @@ class RowBundle(NamedTuple):
 
     def acted(self, units: Sequence[Any], value: Any, ctx: Ctx) -> Any:
         """The units' keys and values."""
-        weights = stacks(units, ctx)
-        if self.which is not None:
-            weights = [weight.index_select(0, self.which) for weight in weights]
-        return units[0](take(value, self.cut), ctx, *weights)
+        return acting(units, take(value, self.cut), ctx, self.which)
 
 
 class Lone(NamedTuple):
@@ -135,9 +136,39 @@ class Arrangement(NamedTuple):
         return value if self.order is None else take(value, self.order)
 
 
-def stacks(units: Sequence[Any], ctx: Ctx) -> list[Tensor]:
-    """Their weights, each kind's along a new first dimension."""
-    return [torch.stack(weights) for weights in zip(*(unit.tensors(ctx) for unit in units), strict=True)]
+def acting(units: Sequence[Any], value: Any, ctx: Ctx, which: Tensor | None = None) -> Any:
+    """What units that act at once make of a value.
+
+    Their weights are stacked, each kind's along a new first dimension. Without gradients, all sites of a forward stack
+    large ones in the same memory: to have new memory cleared would take longer than to fill it.
+
+    Args:
+        units: the units.
+        value: the value.
+        ctx: what they may look at.
+        which: (B,) the number of each row's unit, where weights are by row; None: there is a row for each.
+    """
+    kinds = [list(weights) for weights in zip(*(unit.tensors(ctx) for unit in units), strict=True)]
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or transformed():
+        stacks = [torch.stack(weights) for weights in kinds]
+        return units[0](value, ctx, *(stacks if which is None else [one.index_select(0, which) for one in stacks]))
+    if which is not None:
+        kinds = [[weights[unit] for unit in which.tolist()] for weights in kinds]
+    room: dict[Hashable, Tensor] = ctx.layout.kept.setdefault("room", {})
+    out = units[0](value, ctx, *(_stacked(weights, room, number) for number, weights in enumerate(kinds)))
+    lent = {one.untyped_storage().data_ptr() for one in room.values()}
+    return apart(out, lambda tensor: tensor.untyped_storage().data_ptr() in lent)
+
+
+def _stacked(weights: list[Tensor], room: dict[Hashable, Tensor], number: int) -> Tensor:
+    """The weights one after the other; large ones in a part of the room for stacks of this number."""
+    first, count = weights[0], len(weights) * weights[0].numel()
+    if count < LARGE:
+        return torch.stack(weights)
+    key = number, first.dtype, first.device
+    if key not in room or room[key].numel() < count:
+        room[key] = first.new_empty(count)
+    return torch.stack(weights, out=room[key][:count].view(len(weights), *first.shape))
 
 
 def labels_of(kinds: Sequence[Hashable], units: Sequence[Unit | None]) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,6 +30,13 @@ def take_queries(value: KV, cut: Cut) -> KV:
     if value.valid is None or value.valid.size(1) == 1:
         return value
     return value._replace(valid=value.valid[:, cut.columns])
+
+
+def apart(value: Any, lent: Callable[[Tensor], bool]) -> Any:
+    """The value with copies of those of its tensors that lie in memory that was but lent."""
+    if isinstance(value, Tensor):
+        return value.clone() if lent(value) else value
+    return type(value)(*(apart(part, lent) if isinstance(part, Tensor) else part for part in value))
 
 
 def join(values: list[Any]) -> Any:

@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from adapterzoo import Average, Stack
-from tests.helpers.adapting import KINDS, add_all
+from adapterzoo.core.run import Ctx
+from adapterzoo.nn.layout import Layout
+from adapterzoo.plan import bundles
+from tests.helpers.adapting import CONFIGS, KINDS, add_all, add_random
 from tests.helpers.batches import batch_for
 from tests.helpers.comparing import assert_close
 from tests.helpers.tiny import DISTINCT, tiny_model
@@ -38,6 +41,41 @@ def test_values_are_those_of_a_forward_with_gradients(model, kind, padding_free)
         with torch.no_grad():
             rows = model(**batch, adapter_names=names)[0]
         assert_close(rows, model(**batch, adapter_names=names)[0], kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stacks_in_the_same_memory_are_as_good(model, kind, monkeypatch):
+    monkeypatch.setattr(bundles, "LARGE", 1)
+    batch = batch_for(model)
+    name = f"other-{kind}"
+    if name not in model.adapters:
+        add_random(model, name, CONFIGS[kind])
+        model.double()
+    names = [name, kind] * (len(batch["input_ids"]) // 2)
+    with torch.no_grad():
+        found = model(**batch, adapter_names=names)[0]
+    assert_close(found, model(**batch, adapter_names=names)[0], kind)
+
+
+@torch.no_grad()
+def test_what_lies_in_lent_memory_is_copied():
+    class Replaces:
+        """A unit whose value is its weight."""
+
+        def tensors(self, ctx):
+            return (torch.ones(2, 3),)
+
+        def __call__(self, value, ctx, *stacks):
+            return stacks[0]
+
+    layout = Layout(2, 2, None, False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundles, "LARGE", 1)
+        out = bundles.acting([Replaces(), Replaces()], torch.zeros(2, 2, 3), Ctx(layout, None))
+    (room,) = layout.kept["room"].values()
+    assert room.untyped_storage().data_ptr() != out.untyped_storage().data_ptr()
+    room.zero_()
+    assert out.eq(1).all()
 
 
 @torch.no_grad()
