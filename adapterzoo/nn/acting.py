@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from adapterzoo.core.run import Ctx, LayoutLike, Run, Unit
-from adapterzoo.nn.activations import IN_PLACE, Activation
-from adapterzoo.nn.linear import Linear, activated, linear, transformed
+from adapterzoo.nn.activations import Activation
+from adapterzoo.nn.linear import Linear, activated, linear, over, transformed
 
 Pair = tuple[Tensor, Tensor]
 
@@ -46,10 +46,7 @@ def adapt(
 
 
 def may_write(module: nn.Module) -> bool:
-    """Whether what a projection gave may be written to: nobody else has seen it, and nobody differentiates.
-
-    New memory is dear: the system clears each page of it at its first touch.
-    """
+    """Whether what a projection gave may be written to: nobody else has seen it, and nobody differentiates."""
     seen = module._forward_hooks or _has_any_global_hook()
     return not (seen or torch.is_grad_enabled() or torch.compiler.is_compiling() or transformed())
 
@@ -85,7 +82,7 @@ def projected(
     out = adapt(name, y, x, module.view, layout, run, units, own)
     if function is None:
         return out
-    return IN_PLACE.get(function, function)(out) if own and out.data_ptr() == y.data_ptr() else function(out)
+    return over(out, function) if own and out.data_ptr() == y.data_ptr() else function(out)
 
 
 def to_fold(unit: Any, x: Tensor) -> bool:

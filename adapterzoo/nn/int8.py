@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from adapterzoo.nn.activations import Activation
 from adapterzoo.nn.attention import QKV
-from adapterzoo.nn.linear import Linear, linear
+from adapterzoo.nn.linear import Linear, linear, over
 
 LEVELS = 127
 """The largest int8 that is used: -128 has no counterpart."""
@@ -121,7 +121,7 @@ class Int8Linear(nn.Module):
     def forward(self, x: Tensor, function: Activation | None = None) -> Tensor:
         """Wx + b, or f(Wx + b) with an f; (…, d_in) to (…, d_out)."""
         y = product(x, self.int8, self.scale, self.bias)
-        return y if function is None else function(y)
+        return y if function is None else over(y, function)
 
     def view(self) -> tuple[Tensor, Tensor]:
         """The weight (out, in) that the int8 stand for, made anew with each call, and the bias."""

@@ -11,7 +11,7 @@ from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from adapterzoo.core.cpu import is_fast_on_cpu
-from adapterzoo.nn.activations import Activation, gelu, gelu_tanh
+from adapterzoo.nn.activations import IN_PLACE, Activation, gelu, gelu_tanh
 
 LEAST = 1 << 18
 """Numbers that a product reads from which on oneDNN is worth what a call of it costs."""
@@ -97,7 +97,18 @@ def activated(x: Tensor, weight: Tensor, bias: Tensor, function: Activation, pac
     one_step = ONEDNN is not None and function in FUSED and not (x.requires_grad and torch.is_grad_enabled())
     if one_step and _fits(x, weight, bias):
         return _product(x, _ready(weight, packed), bias, *FUSED[function])
-    return function(linear(x, weight, bias, packed))
+    return over(linear(x, weight, bias, packed), function)
+
+
+def over(y: Tensor, function: Activation) -> Tensor:
+    """f(y), y overwritten where nothing is differentiated: new memory is dear, for each page of it is cleared first.
+
+    Args:
+        y: what nobody else has seen.
+        function: f.
+    """
+    plain = torch.is_grad_enabled() or torch.compiler.is_compiling() or transformed()
+    return function(y) if plain else IN_PLACE.get(function, function)(y)
 
 
 def _ready(weight: Tensor, packed: Packed | None) -> Tensor:
