@@ -152,23 +152,25 @@ def acting(units: Sequence[Any], value: Any, ctx: Ctx, which: Tensor | None = No
     if torch.is_grad_enabled() or torch.compiler.is_compiling() or transformed():
         stacks = [torch.stack(weights) for weights in kinds]
         return units[0](value, ctx, *(stacks if which is None else [one.index_select(0, which) for one in stacks]))
-    if which is not None:
-        kinds = [[weights[unit] for unit in which.tolist()] for weights in kinds]
     room: dict[Hashable, Tensor] = ctx.layout.kept.setdefault("room", {})
-    out = units[0](value, ctx, *(_stacked(weights, room, number) for number, weights in enumerate(kinds)))
+    out = units[0](value, ctx, *(_stacked(weights, which, room, number) for number, weights in enumerate(kinds)))
     lent = {one.untyped_storage().data_ptr() for one in room.values()}
     return apart(out, lambda tensor: tensor.untyped_storage().data_ptr() in lent)
 
 
-def _stacked(weights: list[Tensor], room: dict[Hashable, Tensor], number: int) -> Tensor:
-    """The weights one after the other; large ones in a part of the room for stacks of this number."""
-    first, count = weights[0], len(weights) * weights[0].numel()
+def _stacked(weights: list[Tensor], which: Tensor | None, room: dict[Hashable, Tensor], number: int) -> Tensor:
+    """The weights one after the other, or each row's; large ones in a part of the room for stacks of this number."""
+    first, rows = weights[0], len(weights) if which is None else which.size(0)
+    count, key = rows * first.numel(), (number, first.dtype, first.device)
     if count < LARGE:
-        return torch.stack(weights)
-    key = number, first.dtype, first.device
+        stack = torch.stack(weights)
+        return stack if which is None else stack.index_select(0, which)
     if key not in room or room[key].numel() < count:
         room[key] = first.new_empty(count)
-    return torch.stack(weights, out=room[key][:count].view(len(weights), *first.shape))
+    out = room[key][:count].view(rows, *first.shape)
+    return (
+        torch.stack(weights, out=out) if which is None else torch.index_select(torch.stack(weights), 0, which, out=out)
+    )
 
 
 def labels_of(kinds: Sequence[Hashable], units: Sequence[Unit | None]) -> tuple[int, ...]:
