@@ -11,7 +11,7 @@ from torch.nn.modules.module import _has_any_global_hook
 
 from adapterzoo.core.run import Ctx, LayoutLike, Run, Unit
 from adapterzoo.nn.activations import Activation
-from adapterzoo.nn.linear import Linear, activated, linear, over, transformed
+from adapterzoo.nn.linear import Linear, activated, linear, only_values, over
 
 Pair = tuple[Tensor, Tensor]
 
@@ -47,8 +47,7 @@ def adapt(
 
 def may_write(module: nn.Module) -> bool:
     """Whether what a projection gave may be written to: nobody else has seen it, and nobody differentiates."""
-    seen = module._forward_hooks or _has_any_global_hook()
-    return not (seen or torch.is_grad_enabled() or torch.compiler.is_compiling() or transformed())
+    return only_values() and not (module._forward_hooks or _has_any_global_hook())
 
 
 def projected(

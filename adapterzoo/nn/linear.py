@@ -107,8 +107,22 @@ def over(y: Tensor, function: Activation) -> Tensor:
         y: what nobody else has seen.
         function: f.
     """
-    plain = torch.is_grad_enabled() or torch.compiler.is_compiling() or transformed()
-    return function(y) if plain else IN_PLACE.get(function, function)(y)
+    return IN_PLACE.get(function, function)(y) if only_values() else function(y)
+
+
+def plus(y: Tensor, x: Tensor) -> Tensor:
+    """y + x, y overwritten where nothing is differentiated.
+
+    Args:
+        y: what nobody else has seen.
+        x: of y's shape.
+    """
+    return y.add_(x) if y.dtype is x.dtype and only_values() else y + x
+
+
+def only_values() -> bool:
+    """Whether a forward is for its values alone: nothing is differentiated, transformed or compiled."""
+    return not (torch.is_grad_enabled() or torch.compiler.is_compiling() or transformed())
 
 
 def _ready(weight: Tensor, packed: Packed | None) -> Tensor:

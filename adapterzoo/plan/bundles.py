@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from adapterzoo.core.run import KV, Ctx, Cut, Final, LayoutLike, Unit
-from adapterzoo.nn.linear import transformed
+from adapterzoo.nn.linear import only_values
 from adapterzoo.plan.composed import step
 from adapterzoo.plan.values import apart, join, replaced, take
 
@@ -149,7 +149,7 @@ def acting(units: Sequence[Any], value: Any, ctx: Ctx, which: Tensor | None = No
         which: (B,) the number of each row's unit, where weights are by row; None: there is a row for each.
     """
     kinds = [list(weights) for weights in zip(*(unit.tensors(ctx) for unit in units), strict=True)]
-    if torch.is_grad_enabled() or torch.compiler.is_compiling() or transformed():
+    if not only_values():
         stacks = [torch.stack(weights) for weights in kinds]
         return units[0](value, ctx, *(stacks if which is None else [one.index_select(0, which) for one in stacks]))
     room: dict[Hashable, Tensor] = ctx.layout.kept.setdefault("room", {})
