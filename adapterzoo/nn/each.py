@@ -31,8 +31,10 @@ def added(y: Tensor, x: Tensor, weight: Tensor, own: bool = False) -> Tensor:
     """
     if not y.dtype == x.dtype == weight.dtype:
         return y + linear(x, weight).to(y.dtype)
-    if weight.dim() == 3:
-        return y.baddbmm_(x, weight.mT) if own else torch.baddbmm(y, x, weight.mT)
+    if weight.dim() == 3 and not own:
+        return torch.baddbmm(y, x, weight.mT)
+    if weight.dim() == 3:  # into a part of a wider tensor, `baddbmm_` takes four times as long
+        return y.baddbmm_(x, weight.mT) if y.is_contiguous() else y.add_(torch.bmm(x, weight.mT))
     if not own:
         return y + linear(x, weight)
     even = y.dim() == 2 or (y.dim() == 3 and y.stride(0) == y.size(1) * y.stride(1))
