@@ -16,6 +16,7 @@ from adapterzoo.methods.base import METHODS, PRESETS, WeightOf, seeded
 from adapterzoo.methods.bottleneck_config import FLAGS, BnFields
 from adapterzoo.methods.coupling import COUPLINGS
 from adapterzoo.methods.phm import PHMLayer, SharedPHM
+from adapterzoo.nn.acting import may_write
 from adapterzoo.nn.activations import activation
 from adapterzoo.nn.dropout import dropped
 from adapterzoo.nn.each import across, linear
@@ -117,7 +118,7 @@ class SequentialUnit(BottleneckUnit):
         z, residual = self._read(h, ctx)
         out = self._dropped_and_gated(self.update(z, ctx, *stacks), z, ctx)
         if self.norm_after is None:
-            return self.finish(plus(out, residual))
+            return self.finish(plus(out, residual, may_write(self.up)))
         if self.config.adapter_residual_before_ln:
             return self.finish(self.norm_after(out + residual))
         return self.finish(self.norm_after(out) + residual)
@@ -147,7 +148,9 @@ class ParallelUnit(BottleneckUnit):
         """(…, D) to (…, D); `ctx.residual` is x. With `stacks`, the weights of several: see AdapterConfig.unit."""
         assert ctx.residual is not None
         out = self._dropped_and_gated(self.update(ctx.residual, ctx, *stacks), ctx.residual, ctx)
-        return self.finish(plus(out if self.norm_after is None else self.norm_after(out), h))
+        if self.norm_after is None:
+            return self.finish(plus(out, h, may_write(self.up)))
+        return self.finish(self.norm_after(out) + h)
 
     def branch(self, h: Tensor, ctx: Ctx) -> Branch:
         """What is fused: s·W_up·f(W_down·x), without dropout, gate and `ln_after`; it is added to h."""

@@ -71,9 +71,9 @@ class IA3Unit(nn.Module):
     def forward(self, y: Tensor, ctx: Ctx, *stacks: Tensor) -> Tensor:
         """(…, d_out) to (…, d_out). With `stacks`, the weights of several: see AdapterConfig.unit."""
         (factors,) = stacks or self.tensors(ctx)
-        scale = across(factors if self.scale == 1 else factors * self.scale).to(y.dtype)
         if self.gate is not None:
             return y * across(factors).to(y.dtype) * self.gate.at_tokens(ctx).to(y.dtype)
+        scale = across(factors if self.scale == 1 else factors * self.scale).to(y.dtype)
         return y.mul_(scale) if ctx.own else y * scale
 
     def merged(self, weight: Tensor, bias: Tensor, frozen: Pair) -> Pair:

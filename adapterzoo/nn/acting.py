@@ -74,7 +74,7 @@ def projected(
     if unit is None:
         whole: Tensor = module(x, function)
         return whole
-    if to_fold(unit, x) and isinstance(module, Linear):
+    if isinstance(module, Linear) and to_fold(unit, module, x):
         weight, bias = _folded(unit, (module.weight, module.bias))
         return linear(x, weight, bias) if function is None else activated(x, weight, bias, function)
     y, own = module(x), may_write(module)
@@ -84,16 +84,20 @@ def projected(
     return over(out, function) if own and out.data_ptr() == y.data_ptr() else function(out)
 
 
-def to_fold(unit: Any, x: Tensor) -> bool:
+def to_fold(unit: Any, module: nn.Module, x: Tensor) -> bool:
     """Whether what a unit does is done to the weight that it acts on, for this forward: one product instead of two.
 
-    So it is where the update is as large as the weight. Nothing is kept that could become stale.
+    So it is where the update is as large as the weight, and nobody looks on at the projection, which is not called
+    then. Nothing is kept that could become stale.
 
     Args:
         unit: what is active at a linear site.
+        module: the projection.
         x: (…, d_in), what goes in.
     """
-    if unit is None or not getattr(unit, "folds", False) or torch.is_grad_enabled() or unit.training:
+    if unit is None or not getattr(unit, "folds", False) or unit.training:
+        return False
+    if module._forward_pre_hooks or not may_write(module):
         return False
     return x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled(x.device.type)
 
@@ -119,7 +123,7 @@ def folded_parts(qkv: Any, x: Tensor, units: Sequence[Unit | None]) -> FoldedPar
         x: (…, D), what goes in.
         units: what is active at query, key and value.
     """
-    done = [to_fold(unit, x) for unit in units]
+    done = [to_fold(unit, qkv, x) for unit in units]
     if not any(done) or not isinstance(getattr(qkv, "weight", None), nn.Parameter):
         return None
     parts = [qkv.q(), qkv.k(), qkv.v()]

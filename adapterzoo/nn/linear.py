@@ -110,14 +110,15 @@ def over(y: Tensor, function: Activation) -> Tensor:
     return IN_PLACE.get(function, function)(y) if only_values() else function(y)
 
 
-def plus(y: Tensor, x: Tensor) -> Tensor:
-    """y + x, y overwritten where nothing is differentiated.
+def plus(y: Tensor, x: Tensor, own: bool) -> Tensor:
+    """y + x.
 
     Args:
-        y: what nobody else has seen.
+        y: (…).
         x: of y's shape.
+        own: whether y may be written to.
     """
-    return y.add_(x) if y.dtype is x.dtype and only_values() else y + x
+    return y.add_(x) if own and y.dtype is x.dtype else y + x
 
 
 def only_values() -> bool:

@@ -2,8 +2,9 @@
 
 A checkpoint of BERT-base's size; the import over `import torch`; a process from its start to its first prediction of a
 sentence with an adapter and a head; a hundred adapters with heads into a loaded model. Processes are whole ones, in
-turns; what is imported was compiled before. "And read once" adds to a load what a memory map puts off: a sum over every
-tensor. The adapters are LoRAs of rank 8 with heads of two layers, each in a folder of AdapterHub's format.
+turns, but for an import, timed within its own; what is imported was compiled before. "And read once" adds to a load
+what a memory map puts off: a sum over every tensor. The adapters are LoRAs of rank 8 with heads of two layers, each
+in a folder of AdapterHub's format.
 """
 
 from __future__ import annotations

@@ -204,5 +204,5 @@ one head's over all rows 0.2 ms; that is 3 to 4 % of the whole. In the mix, the 
 prefix positions, though only 16 rows have a prefix: attention took 13 ms, where rows without a prefix take 6.
 
 One adapter for all rows has become nearly free (row 3), so that the same milliseconds weigh more here. A new set of
-64 of 1,000 adapters is made ready anew (some 3 ms), and the last call read none of most of its weights.
+64 of 1,000 adapters is made ready anew (some 3 ms), and most of its weights were not read in the call before.
 """

@@ -20,7 +20,7 @@ SAMPLE = [name for name in ("bert", "bart") if name in DISTINCT]
 @pytest.fixture(scope="module", params=SAMPLE)
 def model(request):
     torch.manual_seed(0)
-    return add_all(tiny_model(request.param)).double()
+    return add_all(tiny_model(request.param)).double().eval()
 
 
 @pytest.mark.parametrize("padding_free", [True, False])
@@ -50,7 +50,7 @@ def test_stacks_in_the_same_memory_are_as_good(model, kind, monkeypatch):
     name = f"other-{kind}"
     if name not in model.adapters:
         add_random(model, name, CONFIGS[kind])
-        model.double()
+        model.double().eval()
     names = [name, kind] * (len(batch["input_ids"]) // 2)
     with torch.no_grad():
         found = model(**batch, adapter_names=names)[0]
@@ -89,3 +89,25 @@ def test_who_looks_on_sees_what_the_projection_gave(model, kind):
     assert_close(hooked, model(**batch)[0])
     ((x, y),) = seen
     assert_close(y, torch.nn.functional.linear(x, module.weight, module.bias))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("kind", "part"), [("dora", "attn.qkv"), ("seq_bn", None), ("par_bn", None)])
+def test_hooks_are_called_and_keep_what_they_saw(model, kind, part):
+    model.set_active_adapters(kind)
+    batch, seen = batch_for(model), []
+    if part is None:  # an adapter's own layer
+        found = [one for name, one in model.adapters[kind].named_modules() if name.endswith(".up")]
+    else:
+        found = [one for name, one in model.base.encoder.named_modules() if name.endswith(part)]
+    plain = model(**batch)[0]
+
+    def hook(module, inputs, output):
+        one = output if isinstance(output, torch.Tensor) else output[0]
+        seen.append((one, one.clone()))
+
+    handle = found[0].register_forward_hook(hook)
+    assert_close(model(**batch)[0], plain)
+    handle.remove()
+    assert len(seen) == 1
+    assert_close(*seen[0])
