@@ -18,11 +18,11 @@ from tests.helpers.real import ROOT
 
 DEPENDENCIES = ("torch", "safetensors", "tokenizers", "huggingface_hub")
 PEERS = {"transformers", "adapters", "peft", "accelerate"}
-BUDGET = 0.15  # seconds of processor time on top of `import torch`
+# Of the processor time that `import torch` takes: 0.15 s where that takes one second, as on a machine of today. The share
+# is the same on a slow or busy machine, where seconds are not.
+BUDGET = 0.15
 
 LOADED = "import json, sys; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
-# Processor time, not the clock's: other work on the machine does not count.
-SPENT = "import time; print(time.process_time())"
 
 
 def fresh(*statements: str, folder: Path = ROOT, environment: dict[str, str] | None = None) -> str:
@@ -82,17 +82,16 @@ def test_nothing_foreign_is_imported(modules):
 
 
 def test_import_is_quick(tmp_path):
-    # Both readings come from one fresh interpreter: what torch takes varies more, and cancels out, once its garbage is
-    # collected. The least of them counts, since a busy machine only ever adds (shared caches, shared cores); the first
-    # one compiles, as when a package is installed.
+    # Both readings come from one fresh interpreter, torch's garbage collected between them, so that what slows one slows
+    # the other. The least share counts; the first run compiles, as when a package is installed.
     shutil.copytree(ROOT / "adapterzoo", tmp_path / "adapterzoo", ignore=shutil.ignore_patterns("__pycache__"))
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    statements = ("import torch, gc; gc.collect()", SPENT, "import adapterzoo", SPENT, "print(adapterzoo.__file__)")
-    runs = [fresh(*statements, folder=tmp_path, environment=environment).split() for _ in range(5)]
+    begin = "import time, gc; start = time.process_time(); import torch; gc.collect(); middle = time.process_time()"
+    end = "import adapterzoo; print(middle - start, time.process_time() - middle, adapterzoo.__file__)"
+    runs = [fresh(begin, end, folder=tmp_path, environment=environment).split() for _ in range(5)]
     assert all(Path(place).is_relative_to(tmp_path) for *_, place in runs)
-    times = [(before, after) for before, after, _ in runs]
-    extra = [round(float(after) - float(before), 3) for before, after in times[1:]]
-    assert min(extra) < BUDGET, f"processor seconds on top of torch's: {extra}"
+    times = [(float(torch), float(ours)) for torch, ours, _ in runs[1:]]
+    assert min(ours / torch for torch, ours in times) < BUDGET, f"processor seconds (torch's, on top of it): {times}"
 
 
 def test_every_public_name_is_there_once():

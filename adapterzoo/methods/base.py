@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cache
+from inspect import get_annotations
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_type_hints
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -309,8 +310,13 @@ def _fields_of(kind: type[AdapterConfig]) -> dict[str, Any]:
 @cache
 def _kinds(kind: type[AdapterConfig]) -> dict[str, Any]:
     """The types that a config's fields are declared with."""
-    hints = get_type_hints(kind)
+    hints = {name: hint for one in reversed(kind.__mro__[:-1]) for name, hint in _declared(one).items()}
     return {field.name: hints[field.name] for field in fields(kind)}
+
+
+@cache  # Configs share most of their fields: each class's are looked at once, not again for every heir.
+def _declared(kind: type) -> dict[str, Any]:
+    return get_annotations(kind, eval_str=True)
 
 
 @contextmanager
