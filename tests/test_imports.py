@@ -18,8 +18,8 @@ from tests.helpers.real import ROOT
 
 DEPENDENCIES = ("torch", "safetensors", "tokenizers", "huggingface_hub")
 PEERS = {"transformers", "adapters", "peft", "accelerate"}
-# Of the processor time that `import torch` takes: 0.15 s where that takes one second, as on a machine of today. The share
-# is the same on a slow or busy machine, where seconds are not.
+# Of the processor time that `import torch` takes: 0.15 s where that takes a second. The share is the same on a slow or
+# busy machine, where seconds are not.
 BUDGET = 0.15
 
 LOADED = "import json, sys; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
@@ -82,8 +82,8 @@ def test_nothing_foreign_is_imported(modules):
 
 
 def test_import_is_quick(tmp_path):
-    # Both readings come from one fresh interpreter, torch's garbage collected between them, so that what slows one slows
-    # the other. The least share counts; the first run compiles, as when a package is installed.
+    # Both readings come from one fresh interpreter, torch's garbage collected between them: what slows one slows the
+    # other. The least share counts; the first run compiles, as when a package is installed.
     shutil.copytree(ROOT / "adapterzoo", tmp_path / "adapterzoo", ignore=shutil.ignore_patterns("__pycache__"))
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     begin = "import time, gc; start = time.process_time(); import torch; gc.collect(); middle = time.process_time()"

@@ -186,6 +186,20 @@ class KV(NamedTuple):
     valid: Tensor | None = None
 
 
+class KVPart(NamedTuple):
+    """Keys and values of some rows of a batch.
+
+    Attributes:
+        runs: the numbers of the runs that the rows are; () for all rows.
+        rows: where they are, a slice or an index.
+        kv: their keys and values.
+    """
+
+    runs: tuple[int, ...]
+    rows: Any
+    kv: KV
+
+
 class Final(NamedTuple):
     """A join's value that already is the block's output: neither residual nor LayerNorm follow (AdapterPlus).
 

@@ -6,7 +6,7 @@ Shapes: B rows, T queries, S keys, P prefix positions, H heads, E head width, D 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adapterzoo.core.config import StackConfig
-from adapterzoo.core.run import KV, Ctx, Run, Tokens, Unit
+from adapterzoo.core.run import KV, Ctx, KVPart, Run, Tokens, Unit
 from adapterzoo.nn.acting import adapt, folded_parts, may_write, projected
 from adapterzoo.nn.by_rows import attend_rows
 from adapterzoo.nn.cache import Slot
@@ -22,6 +22,7 @@ from adapterzoo.nn.dropout import dropped_product
 from adapterzoo.nn.layout import Layout
 from adapterzoo.nn.linear import Linear, Packed, linear
 from adapterzoo.nn.relative import Distances
+from adapterzoo.nn.short import attend_short, is_short
 
 
 class Mask:
@@ -36,6 +37,7 @@ class Mask:
         self.keys = None if keys is None else keys[:, None, None] if keys.dim() == 2 else keys[:, None]
         self.causal = causal
         self._built: dict[int, Tensor] = {}
+        self._parts: dict[tuple[int, ...], Mask] = {}
 
     def longer(self, tokens: Tokens) -> Mask:
         """The mask for rows with more positions.
@@ -51,6 +53,13 @@ class Mask:
         keys = _picked(given, number, 1).where(tokens.own[..., None], common[:, None])
         keys = _picked(keys, number, 2).where(tokens.own[:, None], True)
         return Mask(keys if tokens.mask is None else keys & tokens.mask[:, None], self.causal)
+
+    def of(self, part: KVPart) -> Mask:
+        """The mask for some rows."""
+        if part.runs not in self._parts:
+            self._parts[part.runs] = Mask(None, self.causal)
+            self._parts[part.runs].keys = None if self.keys is None else self.keys[part.rows]
+        return self._parts[part.runs]
 
     def tiled(self, times: int) -> Mask:
         """The mask for so many copies of the batch."""
@@ -128,6 +137,8 @@ def attend(
     if q.size(0) != kv.k.size(0):
         return _attend_together(q, kv, mask, scale, dropout, need_weights)
     seen, causal = mask.build(kv, q.size(2))
+    if bias is None and not (need_weights or dropout or causal) and is_short(q, kv.k):
+        return attend_short(q, kv.k, kv.v, scale, seen), None
     # For dropout, and for many lone queries, PyTorch's own way on CPUs is the same, or slower.
     scored = need_weights or (q.is_cpu and (dropout > 0 or (q.size(2) == 1 and kv.k.numel() >= MANY)))
     if causal and (scored or bias is not None):
@@ -308,12 +319,26 @@ class Attention(nn.Module):
         """What the tokens see, (…, D) by token, and the attention probabilities if they were asked for."""
         source = memory or Memory(x, batch.layout, batch.mask)
         q, kv = self._project(x, source, batch, units, slot, memory is not None)
-        unit = units.get(self.sites.kv)
-        if unit is not None:
-            kv = unit(kv, Ctx(batch.layout, batch.run, x=x))
-        bias = self.bias(q, kv, batch, units)
-        y, weights = attend(q, kv, source.mask, self.scale, bias, self._chance, batch.need_weights)
+        unit, ctx = units.get(self.sites.kv), Ctx(batch.layout, batch.run, x=x)
+        apart = None if batch.need_weights or batch.distances is not None else getattr(unit, "by_length", None)
+        if apart is not None and q.size(0) == kv.k.size(0) and not torch.compiler.is_compiling():
+            y, weights = self._attend_apart(q, apart(kv, ctx), source.mask), None
+        else:
+            kv = kv if unit is None else unit(kv, ctx)
+            bias = self.bias(q, kv, batch, units)
+            y, weights = attend(q, kv, source.mask, self.scale, bias, self._chance, batch.need_weights)
         return batch.layout.tokens(y.transpose(1, 2).flatten(2)), weights
+
+    def _attend_apart(self, q: Tensor, parts: Sequence[KVPart], mask: Mask) -> Tensor:
+        """What rows see that do not all look at as many keys, part by part: (B, H, T, E)."""
+        if len(parts) == 1:
+            return attend(q, parts[0].kv, mask, self.scale, None, self._chance)[0]
+        found = [attend(q[part.rows], part.kv, mask.of(part), self.scale, None, self._chance)[0] for part in parts]
+        rows, heads, queries, width = q.shape
+        y: Tensor = found[0].new_empty(rows, queries, heads, width).transpose(1, 2)
+        for part, some in zip(parts, found, strict=True):
+            y[part.rows] = some
+        return y
 
     def bias(self, q: Tensor, kv: KV, batch: Batch, units: Mapping[str, Unit]) -> Tensor | None:
         """What is added to the scores of queries (B, H, T, E) and keys (B, H, P + S, E); None: nothing."""

@@ -27,6 +27,9 @@ LONG = 1024
 LARGE = 1 << 20
 """Numbers from which on stacked weights are worth memory that is used again."""
 
+STRETCHES = 3
+"""Parts up to which rows on which nothing acts are taken as they lie."""
+
 SLACK = 32
 """Tokens of padding that cost no more than what a unit's call does."""
 
@@ -211,9 +214,7 @@ def _arranged(
     parts: list[Bundle | RowBundle | Lone] = []
     for label, runs in _kinds(cuts, labels, by_row):
         if label in (IDLE, ALONE):
-            rows = _place([cuts[run].rows for run in runs], device)
-            tokens = rows if not layout.packed else _place([cuts[run].tokens for run in runs], device)
-            parts.append(Lone(tuple(runs), Cut(rows, tokens, cuts[runs[0]].layout)))
+            parts += [_lone(cuts, some, layout.packed, device) for some in _stretches(cuts, runs)]
         elif by_row:
             parts.append(_row_bundle(cuts, runs, device))
         else:
@@ -243,11 +244,34 @@ def _kinds(cuts: list[Cut], labels: tuple[int, ...], by_row: bool) -> list[tuple
     return [*alone, *together.items()]
 
 
+def _stretches(cuts: list[Cut], runs: list[int]) -> list[list[int]]:
+    """The runs by where they lie one after the other, if that makes few parts: slices cost nothing, indices copies."""
+    found = [runs[:1]]
+    for before, run in pairwise(runs):
+        if cuts[before].rows.stop == cuts[run].rows.start:
+            found[-1].append(run)
+        else:
+            found.append([run])
+    return found if len(found) <= STRETCHES else [runs]
+
+
+def _lone(cuts: list[Cut], runs: list[int], packed: bool, device: torch.device) -> Lone:
+    rows = _place([cuts[run].rows for run in runs], device)
+    tokens = _place([cuts[run].tokens for run in runs], device) if packed else rows
+    return Lone(tuple(runs), Cut(rows, tokens, cuts[runs[0]].layout))
+
+
 def _place(slices: list[slice], device: torch.device) -> Any:
     """Where some runs lie: one slice if they lie one after the other, else an index."""
-    if all(one.stop == other.start for one, other in pairwise(slices)):
-        return slice(slices[0].start, slices[-1].stop)
-    return torch.cat([torch.arange(one.start, one.stop, device=device) for one in slices])
+    joined = slices[:1]
+    for one in slices[1:]:
+        if joined[-1].stop == one.start:
+            joined[-1] = slice(joined[-1].start, one.stop)
+        else:
+            joined.append(one)
+    if len(joined) == 1:
+        return joined[0]
+    return torch.cat([torch.arange(one.start, one.stop, device=device) for one in joined])
 
 
 def _row_bundle(cuts: list[Cut], runs: list[int], device: torch.device) -> RowBundle:

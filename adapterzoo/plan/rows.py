@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 from adapterzoo.core.compose import BatchSplit, MultiTask, Parallel, RowGroups, copies
-from adapterzoo.core.run import KV, BlockNorm, Ctx, Cut, LayoutLike, Tokens, Unit
+from adapterzoo.core.run import KV, BlockNorm, Ctx, Cut, KVPart, LayoutLike, Tokens, Unit
 from adapterzoo.plan.bundles import Bundle, Lone, RowBundle, arranged
 from adapterzoo.plan.composed import Composed, acts_everywhere, step, where_acts
 from adapterzoo.plan.values import join, take
 
 ByRows = BatchSplit | MultiTask | Parallel | RowGroups
+
+PARTS = 4
+"""Parts of a batch up to which attention of each is quicker than that of all rows with room for the longest prefix."""
 
 
 def row_sizes(node: ByRows, layout: LayoutLike) -> tuple[int, ...] | None:
@@ -52,6 +55,20 @@ class OnRows(Composed):
             part = take(value, cut)
             found.append(part if unit is None else step(unit, part, ctx.cut(cut)))
         return join(found)
+
+    def by_length(self, value: KV, ctx: Ctx) -> list[KVPart]:
+        """Keys and values of rows that look at as many of them, so that none needs room for others' prefixes.
+
+        All rows in one part where all look at as many, and where there would be more parts than PARTS.
+        """
+        parts = arranged(ctx.layout, row_sizes(self.node, ctx.layout), self.labels, True, value.k.device)
+        found: list[KV | None] = [self._part(part, value, ctx) for part in parts.parts]
+        lengths = {value.prefix if one is None else one.prefix for one in found}
+        if len(lengths) == 1 or len(found) > PARTS:
+            return [KVPart((), slice(None), parts.joined(found, value, ctx.own))]
+        pairs = zip(parts.parts, found, strict=True)
+        cuts = [(part.runs, part.cut, one) for part, one in pairs if not isinstance(part, Bundle)]  # which is by token
+        return [KVPart(runs, cut.rows, take(value, cut) if one is None else one) for runs, cut, one in cuts]
 
     def _part(self, part: Bundle | RowBundle | Lone, value: Any, ctx: Ctx) -> Any:
         units: list[Any] = [self.units[run % len(self.units)] for run in part.runs]
