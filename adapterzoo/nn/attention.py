@@ -335,10 +335,10 @@ class Attention(nn.Module):
             return attend(q, parts[0].kv, mask, self.scale, None, self._chance)[0]
         found = [attend(q[part.rows], part.kv, mask.of(part), self.scale, None, self._chance)[0] for part in parts]
         rows, heads, queries, width = q.shape
-        y: Tensor = found[0].new_empty(rows, queries, heads, width).transpose(1, 2)
+        y: Tensor = found[0].new_empty(rows, queries, heads, width)  # as tokens need it: to flatten it copies nothing
         for part, some in zip(parts, found, strict=True):
-            y[part.rows] = some
-        return y
+            y[part.rows] = some.transpose(1, 2)
+        return y.transpose(1, 2)
 
     def bias(self, q: Tensor, kv: KV, batch: Batch, units: Mapping[str, Unit]) -> Tensor | None:
         """What is added to the scores of queries (B, H, T, E) and keys (B, H, P + S, E); None: nothing."""

@@ -26,9 +26,10 @@ def is_short(q: Tensor, k: Tensor) -> bool:
         q: (B, H, T, E).
         k: (B, H, S, E).
     """
+    if not only_values():  # asked first: a graph that is being made must not depend on sizes
+        return False
     fits = q.size(2) >= QUERIES and k.size(2) <= KEYS and k.numel() >= FEW and k.numel() * k.size(3) <= MANY
-    fits = fits and q.is_cpu and q.dtype is k.dtype is torch.float32
-    return fits and only_values() and not torch.is_autocast_enabled("cpu")
+    return fits and q.is_cpu and q.dtype is k.dtype is torch.float32 and not torch.is_autocast_enabled("cpu")
 
 
 def attend_short(q: Tensor, k: Tensor, v: Tensor, scale: float, seen: Tensor | None = None) -> Tensor:
