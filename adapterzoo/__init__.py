@@ -47,6 +47,7 @@ with paused():
     from adapterzoo.heads.lm import BertStyleMaskedLMHead, CausalLMHead, Seq2SeqLMHead
     from adapterzoo.heads.similarity import SimilarityHead
     from adapterzoo.heads.token import QuestionAnsweringHead, TaggingHead
+    from adapterzoo.hub.listing import AdapterInfo, get_adapter_info, list_adapters
     from adapterzoo.methods.base import DEFAULT as DEFAULT_ADAPTER_CONFIG
     from adapterzoo.methods.base import PRESETS as ADAPTER_CONFIG_MAP
     from adapterzoo.methods.base import AdapterConfig
@@ -91,6 +92,7 @@ __all__ = [
     "AdapterCompositionBlock",
     "AdapterConfig",
     "AdapterFusionConfig",
+    "AdapterInfo",
     "AdapterModel",
     "AdapterPlusConfig",
     "AdapterSetup",
@@ -174,7 +176,9 @@ __all__ = [
     "export_onnx",
     "encode",
     "get_adapter_config_hash",
+    "get_adapter_info",
     "is_fast_on_cpu",
+    "list_adapters",
     "parse_composition",
     "predict",
     "setup_adapter_training",

@@ -19,6 +19,7 @@ from adapterzoo.core.config import NetworkConfig
 from adapterzoo.embedding_pool import EmbeddingPool
 from adapterzoo.head_files import HeadFile
 from adapterzoo.heads.base import HEADS, PredictionHead
+from adapterzoo.hub.fetch import Token, visit
 from adapterzoo.nn.transformer import Transformer
 from adapterzoo.pool import AdapterPool
 from adapterzoo.store import Source
@@ -92,6 +93,7 @@ class AdaptedModel(nn.Module):
         dtype: torch.dtype | str | None = None,
         ignore_mismatched_sizes: bool = False,
         output_loading_info: bool = False,
+        token: Token = None,
         **changes: Any,
     ) -> Any:
         """A model with the weights of a checkpoint, and with the adapters and heads that `save_pretrained` wrote.
@@ -105,15 +107,17 @@ class AdaptedModel(nn.Module):
             ignore_mismatched_sizes: whether a head whose tensors have other shapes (another number of labels) is made
                 anew; without, it is an error.
             output_loading_info: whether to return the report of missing and unexpected tensors, too.
+            token: for a private repository on the Hub; that of HF_TOKEN or of the last login if None.
             changes: fields of the config to set, or options of the class.
 
         Raises:
             FileNotFoundError: there is no such checkpoint.
             ValueError: the checkpoint does not fit; every problem is named.
         """
-        model, report = pretrained.load(
-            cls, source, config, revision, allow_pickle, dtype, ignore_mismatched_sizes, changes
-        )
+        with visit(token):
+            model, report = pretrained.load(
+                cls, source, config, revision, allow_pickle, dtype, ignore_mismatched_sizes, changes
+            )
         return (model, report) if output_loading_info else model
 
     @classmethod
@@ -124,6 +128,7 @@ class AdaptedModel(nn.Module):
         *,
         allow_pickle: bool = False,
         dtype: torch.dtype | str | None = None,
+        token: Token = None,
         **changes: Any,
     ) -> Self:
         """An encoder-decoder whose parts have the weights of two checkpoints (Rothe et al. 2019, arXiv:1907.12461).
@@ -132,7 +137,7 @@ class AdaptedModel(nn.Module):
 
         Args:
             encoder, decoder: directories or repositories' ids on the Hub.
-            allow_pickle, dtype: see `from_pretrained`.
+            allow_pickle, dtype, token: see `from_pretrained`.
             changes: fields of the pair's config to set, such as `decoder_start_token_id`.
 
         Raises:
@@ -140,7 +145,8 @@ class AdaptedModel(nn.Module):
             FileNotFoundError: there is no such checkpoint.
             ValueError: a checkpoint does not fit; every problem is named.
         """
-        model: Self = parts.load(cls, encoder, decoder, allow_pickle, dtype, changes)
+        with visit(token):
+            model: Self = parts.load(cls, encoder, decoder, allow_pickle, dtype, changes)
         return model
 
     def save_pretrained(self, save_directory: Source) -> None:
@@ -164,31 +170,6 @@ class AdaptedModel(nn.Module):
     def get_input_embeddings(self) -> nn.Embedding:
         """The token embedding that is in use."""
         return self.base.token
-
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None) -> None:
-        """Compute layers again in the backward pass: less memory, about a third more time (arXiv:1604.06174).
-
-        Args:
-            gradient_checkpointing_kwargs: as HF has it; there is one way to do it, `{"use_reentrant": False}`.
-
-        Raises:
-            ValueError: it asks for another.
-        """
-        if gradient_checkpointing_kwargs and dict(gradient_checkpointing_kwargs) != {"use_reentrant": False}:
-            raise ValueError(
-                f"gradient checkpointing takes use_reentrant=False alone, not {dict(gradient_checkpointing_kwargs)!r}: "
-                "reentrant checkpoints give adapters on a frozen network no gradients"
-            )
-        self.base.checkpointing = True
-
-    @property
-    def is_gradient_checkpointing(self) -> bool:
-        """Whether layers are computed again in the backward pass."""
-        return self.base.checkpointing
-
-    def gradient_checkpointing_disable(self) -> None:
-        """Keep what the backward pass needs."""
-        self.base.checkpointing = False
 
     # ------------------------------------------------------------------------------------------ adapters
 
@@ -324,6 +305,7 @@ class AdaptedModel(nn.Module):
         *,
         allow_pickle: bool = True,
         overwrite_ok: bool = True,
+        token: Token = None,
     ) -> str:
         """Load an adapter in AdapterHub's or PEFT's format, and the head beside it.
 
@@ -340,6 +322,7 @@ class AdaptedModel(nn.Module):
             use_safetensors: a safetensors file is taken before any other, whatever this is.
             allow_pickle: whether PyTorch's own files, which most published adapters are, may be read (tensors only).
             overwrite_ok: whether it may replace an adapter of that name.
+            token: for a private repository on the Hub; that of HF_TOKEN or of the last login if None.
 
         Returns:
             The adapter's name.
@@ -349,18 +332,19 @@ class AdaptedModel(nn.Module):
             ValueError: it does not fit; every problem is named, and nothing is changed.
         """
         adapting.check_file_options(custom_weights_loaders)
-        return adapting.load_adapter(
-            self,
-            adapter_name_or_path,
-            load_as=load_as,
-            with_head=with_head,
-            version=version,
-            leave_out=tuple(leave_out or ()),
-            id2label=id2label,
-            set_active=set_active,
-            allow_pickle=allow_pickle,
-            overwrite_ok=overwrite_ok,
-        )
+        with visit(token):
+            return adapting.load_adapter(
+                self,
+                adapter_name_or_path,
+                load_as=load_as,
+                with_head=with_head,
+                version=version,
+                leave_out=tuple(leave_out or ()),
+                id2label=id2label,
+                set_active=set_active,
+                allow_pickle=allow_pickle,
+                overwrite_ok=overwrite_ok,
+            )
 
     def adapter_summary(self, as_dict: bool = False) -> Any:
         """A table of the adapters: method, parameters, whether active and trained; or the same as a list of dicts."""

@@ -23,6 +23,7 @@ from adapterzoo.heads.arguments import entry, for_head, is_for_each, is_list
 from adapterzoo.heads.lm import LMHead
 from adapterzoo.heads.make import make_head
 from adapterzoo.heads.run import run_by_rows, run_each, run_head
+from adapterzoo.hub.fetch import Token, visit
 from adapterzoo.inputs import Inputs
 from adapterzoo.routing import Routing
 from adapterzoo.static import decoder_input_from_labels
@@ -99,17 +100,21 @@ class AdapterModel(HeadedModel):
         use_safetensors: bool = True,
         *,
         set_active: bool = True,
+        version: str | None = None,
         allow_pickle: bool = True,
+        token: Token = None,
     ) -> str:
         """Load a head; a fixed head of HF's classes becomes a flexible one.
 
         Args:
-            save_directory: where it lies.
+            save_directory: a directory, or a repository's id on the Hub.
             load_as: the name to give it; its own if None.
             id2label: names of its labels, in place of the file's.
             use_safetensors: a safetensors file is taken before any other, whatever this is.
             set_active: whether to activate it.
+            version: branch, tag or commit on the Hub.
             allow_pickle: whether PyTorch's own files may be read (tensors only).
+            token: for a private repository on the Hub; that of HF_TOKEN or of the last login if None.
 
         Returns:
             The head's name.
@@ -118,7 +123,8 @@ class AdapterModel(HeadedModel):
             FileNotFoundError: there is no head.
             ValueError: it does not fit, or has no name and none is given.
         """
-        file = head_files.read_head(save_directory, allow_pickle)
+        with visit(token):
+            file = head_files.read_head(save_directory, allow_pickle, version)
         name = load_as or file.name
         if name is None:
             raise ValueError(f"the head of {file.model_class} has no name; give it one with load_as=")

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from adapterzoo import zoo
 from adapterzoo.archs import ARCHITECTURES, Architecture, ModelConfig
 from adapterzoo.core.registry import listing
+from adapterzoo.hub.fetch import Token, visit
 from adapterzoo.pretrained import read_config
 from adapterzoo.store import Source
 
@@ -15,14 +16,17 @@ class AutoConfig:
     """The config of a checkpoint, in its architecture's class."""
 
     @staticmethod
-    def from_pretrained(source: Source, *, revision: str | None = None, **changes: Any) -> ModelConfig:
-        """The config of a directory or Hub repository.
+    def from_pretrained(
+        source: Source, *, revision: str | None = None, token: Token = None, **changes: Any
+    ) -> ModelConfig:
+        """The config of a directory or Hub repository; for the arguments see `Model.from_pretrained`.
 
         Raises:
             FileNotFoundError: there is no config.json.
             ValueError: it is not JSON, lacks fields, or names an architecture that is not here.
         """
-        return read_config(source, revision, **changes)
+        with visit(token):
+            return read_config(source, revision, **changes)
 
     @staticmethod
     def for_model(model_type: str, **fields: Any) -> ModelConfig:
@@ -80,9 +84,9 @@ class AutoBase:
     @classmethod
     def from_pretrained(cls, source: Source, *, config: ModelConfig | None = None, **options: Any) -> Any:
         """A model with a checkpoint's weights. See `Model.from_pretrained` for the options and errors."""
-        revision = options.get("revision")
-        kind = cls.class_for(config or read_config(source, revision))
-        return kind.from_pretrained(source, config=config, **options)
+        with visit(options.get("token")):
+            kind = cls.class_for(config or read_config(source, options.get("revision")))
+            return kind.from_pretrained(source, config=config, **options)
 
 
 class AutoModel(AutoBase):

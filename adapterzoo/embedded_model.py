@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from adapterzoo import embedding_files, embeddings
+from adapterzoo.hub.fetch import Token, visit
 from adapterzoo.managed_model import ManagedModel
 from adapterzoo.store import Source
 from adapterzoo.tokenizer import Tokenizer
@@ -104,7 +105,7 @@ class EmbeddedModel(ManagedModel):
         embedding_files.save(self, path, name, tokenizer)
 
     def load_embeddings(
-        self, path: Source, name: str, *, version: str | None = None, allow_pickle: bool = True
+        self, path: Source, name: str, *, version: str | None = None, allow_pickle: bool = True, token: Token = None
     ) -> Tokenizer | None:
         """Load a token embedding that was saved here or by AdapterHub's library, and make it the active one.
 
@@ -113,6 +114,7 @@ class EmbeddedModel(ManagedModel):
             name: the name to give it.
             version: branch, tag or commit on the Hub.
             allow_pickle: whether AdapterHub's `embedding.pt` may be read (tensors only).
+            token: for a private repository on the Hub; that of HF_TOKEN or of the last login if None.
 
         Returns:
             The tokenizer beside it; None if there is none.
@@ -121,4 +123,5 @@ class EmbeddedModel(ManagedModel):
             FileNotFoundError: there is no embedding.
             ValueError: the name is taken, or the files do not fit the model or each other. Nothing is changed then.
         """
-        return embedding_files.load(self, path, name, allow_pickle, version)
+        with visit(token):
+            return embedding_files.load(self, path, name, allow_pickle, version)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from adapterzoo.core.misfit import misfit, wrong_dtype
 from adapterzoo.core.registry import NamedModules
 from adapterzoo.embedding_pool import Biases, KeptEmbedding, biases_of, embedding_of
 from adapterzoo.embeddings import VocabularyLike, activate, check_width, kept, padding_of, rows_for
@@ -68,7 +69,7 @@ def load(model: Host, source: Source, name: str, allow_pickle: bool, revision: s
     model.embeddings.check_new(name)
     path, tensors = _read(source, allow_pickle, revision)
     weight, like = tensors["weight"], model.base.token
-    if weight.dim() != 2 or not weight.is_floating_point():
+    if weight.dim() != 2 or wrong_dtype(weight):
         raise FileError(f"{path} holds no embedding: its shape is {tuple(weight.shape)}, its dtype {weight.dtype}")
     try:
         check_width(model, weight.size(1))
@@ -124,6 +125,6 @@ def _biases(model: Host, tensors: Mapping[str, Tensor]) -> dict[str, Biases]:
         stem = f"heads.{NamedModules.slug(name)}."
         for key, tensor in made[name].tensors().items():
             found = tensors.get(stem + key)
-            if found is not None and found.shape == tensor.shape:
+            if found is not None and misfit(found, tensor.shape) is None:
                 tensor.data.copy_(found)
     return made

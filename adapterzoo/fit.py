@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from adapterzoo.archs.base import StaticHead
+from adapterzoo.core.misfit import wrong_dtype
 from adapterzoo.core.registry import listing
 from adapterzoo.formats import hf
 
@@ -115,6 +116,8 @@ def _check(found: Fit, name: str, parts: list[str | None], tensors: Mapping[str,
         return
     wrong = _misshapen(found, name, parts, tensors)
     if not wrong:
+        odd = {part: wrong_dtype(tensors[part], found.wanted[name].is_floating_point()) for part in there}
+        found.problems += [f"{part} {why}" for part, why in odd.items() if why]
         found.sources[name] = there
         return
     needed = shape_text(_part_shape(found, name, parts))

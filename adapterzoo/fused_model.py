@@ -12,6 +12,7 @@ from torch import Tensor
 from adapterzoo import adapting, fusing
 from adapterzoo.adapted_model import AdaptedModel
 from adapterzoo.core.compose import AdapterCompositionBlock, Fuse, Setup
+from adapterzoo.hub.fetch import Token, visit
 from adapterzoo.store import Source
 from adapterzoo.writing import together
 
@@ -124,7 +125,9 @@ class FusedModel(AdaptedModel):
         with_head: bool = True,
         use_safetensors: bool = True,
         *,
+        version: str | None = None,
         allow_pickle: bool = True,
+        token: Token = None,
     ) -> str:
         """Load an AdapterFusion in AdapterHub's format, and the head beside it. It replaces one of its name.
 
@@ -135,7 +138,9 @@ class FusedModel(AdaptedModel):
             set_active: whether to activate it.
             with_head: whether to load the head.
             use_safetensors: a safetensors file is taken before any other, whatever this is.
+            version: branch, tag or commit on the Hub.
             allow_pickle: whether PyTorch's own files may be read (tensors only).
+            token: for a private repository on the Hub; that of HF_TOKEN or of the last login if None.
 
         Returns:
             The fusion's name.
@@ -145,7 +150,8 @@ class FusedModel(AdaptedModel):
             ValueError: it does not fit; every problem is named, and nothing is changed.
         """
         adapting.check_file_options(custom_weights_loaders)
-        return fusing.load(self, adapter_fusion_name_or_path, load_as, set_active, with_head, allow_pickle)
+        with visit(token):
+            return fusing.load(self, adapter_fusion_name_or_path, load_as, version, set_active, with_head, allow_pickle)
 
     # ------------------------------------------------------------------------------------------ several together
 
@@ -214,6 +220,7 @@ class FusedModel(AdaptedModel):
         use_safetensors: bool = True,
         *,
         allow_pickle: bool = True,
+        token: Token = None,
     ) -> tuple[AdapterCompositionBlock, Any]:
         """Load a setup with its adapters, fusions and heads. They replace those of their names.
 
@@ -224,6 +231,7 @@ class FusedModel(AdaptedModel):
             set_active: whether to activate the setup and its heads.
             use_safetensors: a safetensors file is taken before any other, whatever this is.
             allow_pickle: whether PyTorch's own files may be read (tensors only).
+            token: for a private repository on the Hub; that of HF_TOKEN or of the last login if None.
 
         Returns:
             The setup, and what it says of heads.
@@ -233,4 +241,5 @@ class FusedModel(AdaptedModel):
             ValueError: a part is missing or does not fit; every problem is named, and nothing is changed.
         """
         adapting.check_file_options(custom_weights_loaders)
-        return fusing.load_setup(self, adapter_setup_name_or_path, version, set_active, allow_pickle)
+        with visit(token):
+            return fusing.load_setup(self, adapter_setup_name_or_path, version, set_active, allow_pickle)

@@ -137,14 +137,20 @@ def read(
 
 
 def load(
-    model: Host, source: Source, load_as: str | None, set_active: bool, with_head: bool, allow_pickle: bool
+    model: Host,
+    source: Source,
+    load_as: str | None,
+    version: str | None,
+    set_active: bool,
+    with_head: bool,
+    allow_pickle: bool,
 ) -> str:
     """See `FusedModel.load_adapter_fusion`."""
-    name, fusion = read(model, source, load_as, allow_pickle=allow_pickle)
+    name, fusion = read(model, source, load_as, version, allow_pickle)
     block = Fuse(*fusion.names, name=name)
     if set_active:
         Plan(block, dict(model.adapters.items()), model.base, fusions={name: fusion})  # for its errors
-    place_head = _head(model, source, load_as, allow_pickle) if with_head else None
+    place_head = _head(model, source, load_as, version, allow_pickle) if with_head else None
     model.adapters.put_fusion(name, fusion)
     if place_head is not None:
         place_head()
@@ -153,12 +159,14 @@ def load(
     return name
 
 
-def _head(model: Host, source: Source, load_as: str | None, allow_pickle: bool) -> Callable[[], None] | None:
+def _head(
+    model: Host, source: Source, load_as: str | None, version: str | None, allow_pickle: bool
+) -> Callable[[], None] | None:
     """What puts the head in a folder in place, under its own name if no other is given; None where there is none."""
-    if not head_files.has_head(source):
+    if not head_files.has_head(source, version):
         return None
-    name = load_as or head_files.read_head(source, allow_pickle).name or "default"
-    place: Callable[[], None] | None = model.head_reader(source, name, allow_pickle, None)
+    name = load_as or head_files.read_head(source, allow_pickle, version).name or "default"
+    place: Callable[[], None] | None = model.head_reader(source, name, allow_pickle, version)
     return place
 
 
@@ -253,9 +261,13 @@ class SetupReader:
     def head(self, name: str) -> Callable[[], None] | None:
         """What puts a head in place."""
         files = (adapterhub.HEAD_CONFIG, *adapterhub.HEAD_WEIGHTS)
-        return self.part(
-            "head", name, files, lambda folder: self.model.head_reader(folder, name, self.allow_pickle, None)
-        )
+        return self.part("head", name, files, lambda folder: self._head_in(folder, name))
+
+    def _head_in(self, folder: Source, name: str) -> Callable[[], None]:
+        place: Callable[[], None] | None = self.model.head_reader(folder, name, self.allow_pickle, None)
+        if place is None:
+            raise FileNotFoundError(f"{folder!s} has no {adapterhub.HEAD_CONFIG}")
+        return place
 
 
 def load_setup(

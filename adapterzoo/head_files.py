@@ -14,6 +14,7 @@ from torch import Tensor
 from adapterzoo.archs.base import ARCHITECTURES, Architecture, StaticHead
 from adapterzoo.core.blank import blank, give
 from adapterzoo.core.labels import by_number, label_names
+from adapterzoo.core.misfit import misfit
 from adapterzoo.formats import adapterhub
 from adapterzoo.heads.base import HEADS, PredictionHead
 from adapterzoo.heads.make import make_head
@@ -197,8 +198,8 @@ def fill(head: PredictionHead, found: dict[str, Tensor], what: str, unknown: Ite
             found[name] = torch.zeros(tensor.shape, dtype=tensor.dtype)
         elif name not in found:
             problems.append(f"{name} is not there")
-        elif found[name].shape != tensor.shape:
-            problems.append(f"{name} has shape {tuple(found[name].shape)}, not {tuple(tensor.shape)}")
+        elif wrong := misfit(found[name], tensor.shape, tensor.is_floating_point()):
+            problems.append(f"{name} {wrong}")
     problems += [f"{name} has no place here" for name in found if name not in state]
     if problems:
         raise ValueError(f"the {what} does not fit: " + "; ".join(sorted(problems)))

@@ -13,6 +13,7 @@ from adapterzoo.archs.config import ModelConfig
 from adapterzoo.combining import Options, combine_adapters, weights_of
 from adapterzoo.core.compose import AdapterCompositionBlock, Setup, copies
 from adapterzoo.fused_model import FusedModel
+from adapterzoo.hub.fetch import Token, visit
 from adapterzoo.store import Source
 
 
@@ -221,7 +222,13 @@ class ManagedModel(FusedModel):
         managing.copied(self, name, new_name, overwrite_ok)
 
     def hotswap_adapter(
-        self, source: Source | Mapping[str, Tensor], name: str, version: str | None = None, allow_pickle: bool = True
+        self,
+        source: Source | Mapping[str, Tensor],
+        name: str,
+        version: str | None = None,
+        allow_pickle: bool = True,
+        *,
+        token: Token = None,
     ) -> None:
         """Put other weights in the place of an adapter's, in the same tensors: what is compiled stays compiled.
 
@@ -231,13 +238,15 @@ class ManagedModel(FusedModel):
             name: the adapter.
             version: branch, tag or commit on the Hub.
             allow_pickle: whether PyTorch's own files may be read (tensors only).
+            token: for a private repository on the Hub; that of HF_TOKEN or of the last login if None.
 
         Raises:
             UnknownName: there is no such adapter.
             FileNotFoundError: there is nothing to load.
             ValueError: the config or a shape is another, or the adapter is merged. Nothing is changed then.
         """
-        managing.hotswap(self, source, name, version, allow_pickle)
+        with visit(token):
+            managing.hotswap(self, source, name, version, allow_pickle)
 
     def share_parameters(
         self,

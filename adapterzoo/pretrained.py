@@ -29,6 +29,7 @@ from adapterzoo.writing import together
 logger = logging.getLogger("adapterzoo")
 
 GENERATION = "generation_config.json"
+MANY_LAYERS = 200  # more than these, and a checkpoint must have a tensor for each
 STATE = "adapterzoo"  # config.json's entry for what was active
 
 KINDS = {
@@ -116,6 +117,7 @@ def load(
     elif options:
         raise TypeError(f"with a config given, set its fields there, not by {listing(options)}")
     tensors = hf.open_checkpoint(source, allow_pickle, revision)
+    check_depth(cls.architecture.under(config), config, tensors)
     pooling = {key: own.pop(key) for key in ("add_pooling_layer",) if key in own}
     model = cls(config, initialise=False, **pooling)
     checkpoint = head_of(model.architecture, config, tensors)
@@ -129,6 +131,19 @@ def load(
         model.config.extra["_name_or_path"] = str(source)
     model.eval()
     return model, report
+
+
+def check_depth(architecture: Architecture, config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
+    """Check, before a model of very many layers is made, that a checkpoint may have as many as its config says.
+
+    Raises:
+        CheckpointError: it has fewer tensors than that.
+    """
+    layers = architecture.network(config).layers
+    if layers > max(MANY_LAYERS, len(tensors)):
+        raise CheckpointError(
+            f"the checkpoint does not fit: its config says {layers:,} layers, but it holds {len(tensors)} tensors"
+        )
 
 
 def head_of(architecture: Architecture, config: ModelConfig, tensors: Mapping[str, Tensor]) -> StaticHead | None:
@@ -305,7 +320,7 @@ def _restore_folders(model: Any, source: Source, revision: str | None, allow_pic
     if state is None:
         return
     kept = kept_names(state, source)
-    for name in kept["heads"] if hasattr(model, "load_head") else []:
+    for name in kept["heads"] if hasattr(model, "active_head") else []:  # a class with a fixed head has no others
         folder = kept_folder(source, "heads", NamedModules.slug(name), revision)
         model.load_head(folder, load_as=name, set_active=False, allow_pickle=allow_pickle)
     for name in kept["adapters"]:

@@ -24,6 +24,7 @@ from adapterzoo.heads.lm import LMHead
 from adapterzoo.heads.loss import check_labels
 from adapterzoo.heads.make import make_head
 from adapterzoo.heads.run import run_head
+from adapterzoo.hub.fetch import Token, visit
 from adapterzoo.inputs import Inputs, decoder_start
 from adapterzoo.models import Model
 from adapterzoo.store import Source
@@ -132,13 +133,23 @@ class StaticModel(Model):
 
         return place
 
-    def load_head(self, save_directory: Source, load_as: str | None = None, allow_pickle: bool = True) -> None:
-        """Load a head that was saved from this class.
+    def load_head(
+        self,
+        save_directory: Source,
+        load_as: str | None = None,
+        allow_pickle: bool = True,
+        *,
+        version: str | None = None,
+        token: Token = None,
+    ) -> None:
+        """Load a head that was saved from this class. Arguments as for `AdapterModel.load_head`.
 
         Raises:
+            FileNotFoundError: there is no head.
             ValueError: it was saved from another class, or does not fit.
         """
-        file = head_files.read_head(save_directory, allow_pickle)
+        with visit(token):
+            file = head_files.read_head(save_directory, allow_pickle, version)
         if file.model_class != type(self).__name__:
             raise ValueError(head_files.mismatch(file, type(self).__name__))
         self._placer(file)()

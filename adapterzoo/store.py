@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
+from adapterzoo import streaming
+from adapterzoo.hub.fetch import here
+from adapterzoo.journal import settle
 from adapterzoo.writing import write_whole
 
 Source = str | os.PathLike[str]
 
 SMALL = 1 << 22
 """Bytes of a file up to which it is read at once."""
+
+
+NESTED = 100
+"""How deep lists and objects of a JSON file may lie within each other."""
 
 
 class FileError(ValueError):
@@ -38,34 +45,18 @@ def find(source: Source, name: str, revision: str | None = None) -> Path | None:
         revision: branch, tag or commit on the Hub.
 
     Raises:
-        FileNotFoundError: there is neither such a directory nor such a repository.
+        FileNotFoundError: there is neither such a directory nor such a repository, or that may not be read.
+        OSError: a download failed, or is damaged.
     """
     if os.path.isdir(source):
         path = Path(source) / name
-        return path if path.is_file() else None
+        settle(path.parent)
+        return path if os.path.isfile(path) else None  # unlike Path.is_file, it takes any name
     if os.path.isfile(source):
         raise FileNotFoundError(f"{os.fspath(source)!r} is a file; give the directory that it is in")
     if not _is_hub_id(source):
         raise FileNotFoundError(f"there is no directory {os.fspath(source)!r}")
-    try:
-        return Path(huggingface_hub.hf_hub_download(str(source), name, revision=revision))
-    except huggingface_hub.errors.LocalEntryNotFoundError as error:
-        if _is_cached(str(source)):  # offline, and the repository's other files are here: this one it may not have
-            return None
-        raise FileNotFoundError(
-            f"there is no directory {source!r}, and the Hub repository of that name is neither in the cache nor to be "
-            "had now (offline?)"
-        ) from error
-    except huggingface_hub.errors.EntryNotFoundError:
-        return None
-    except (huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.HFValidationError) as error:
-        raise FileNotFoundError(f"there is no directory {source!r}, and no such Hub repository: {error}") from error
-
-
-def _is_cached(repository: str) -> bool:
-    """Whether files of a repository are in the Hub's cache."""
-    folder = f"models--{repository.replace('/', '--')}"
-    return any((Path(huggingface_hub.constants.HF_HUB_CACHE) / folder / "snapshots").glob("*/*"))
+    return here().find(str(source), name, revision)
 
 
 def _is_hub_id(source: Source) -> bool:
@@ -89,7 +80,7 @@ def require(source: Source, name: str, revision: str | None = None) -> Path:
 def contents(source: Source) -> str:
     """What is in a directory, for a message; of a Hub repository, where it was looked for."""
     if not os.path.isdir(source):
-        return "it was looked for on the Hub or, if that could not be reached, in its cache"
+        return here().whereabouts(os.fspath(source))
     there = sorted(entry.name for entry in Path(source).iterdir())
     return f"it has {', '.join(there) or 'no files'}"
 
@@ -101,12 +92,39 @@ def read_json(path: Path) -> dict[str, Any]:
         FileError: it is not JSON, or no object.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        data = json.loads(text)
     except (ValueError, RecursionError) as error:  # of the one are JSONDecodeError and UnicodeDecodeError
         raise FileError(f"{path} is not JSON: {error}") from error
     if not isinstance(data, dict):
         raise FileError(f"{path} should hold a JSON object, not {type(data).__name__}")
+    if _deeper(data, NESTED):
+        raise FileError(f"{path} has lists or objects within others, more than {NESTED} deep")
+    if not _is_unicode(text, data):
+        raise FileError(f"{path} holds text that is no Unicode: half of a surrogate pair, alone")
     return data
+
+
+def _deeper(value: Any, depth: int) -> bool:
+    """Whether lists and objects lie within each other deeper than so."""
+    level = [value]
+    for _ in range(depth):
+        level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
+        level = [one for one in level if isinstance(one, (dict, list))]
+        if not level:
+            return False
+    return True
+
+
+def _is_unicode(text: str, data: Any) -> bool:
+    """Whether all texts in a JSON file can be printed and written. Only escapes can be such that they cannot."""
+    if re.search(r"\\u[dD][89a-fA-F]", text) is None:
+        return True
+    try:
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class TensorFile(Mapping[str, Tensor]):
@@ -114,22 +132,32 @@ class TensorFile(Mapping[str, Tensor]):
 
     The map is private: who writes to a tensor changes no file.
 
+    Args:
+        path: the file.
+        kept: whether what was looked at stays in memory; if not, each look maps the file anew, and with the last
+            tensor that came of it the map goes.
+
     Raises:
         FileError: the file is no whole safetensors file.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, kept: bool = True) -> None:
+        self.path, self.kept = path, kept
         try:
-            self._file = safetensors.safe_open(path, framework="pt")
+            self._file = self._open()
             self._seen: dict[str, Tensor | None] = dict.fromkeys(self._file.keys())
         except (safetensors.SafetensorError, OSError) as error:
             raise FileError(f"{path} is no whole safetensors file: {error}") from error
 
+    def _open(self) -> Any:
+        return safetensors.safe_open(self.path, framework="pt")
+
     def __getitem__(self, name: str) -> Tensor:
         found = self._seen[name]
         if found is None:
-            found = self._seen[name] = self._file.get_tensor(name)
+            found = (self._file if self.kept else self._open()).get_tensor(name)
+        if self.kept:
+            self._seen[name] = found
         return found
 
     def __iter__(self) -> Iterator[str]:
@@ -166,19 +194,22 @@ class Shards(Mapping[str, Tensor]):
         return len(self.where)
 
 
-def read_tensors(path: Path, allow_pickle: bool = False, mapped: bool = False) -> Mapping[str, Tensor]:
+def read_tensors(
+    path: Path, allow_pickle: bool = False, mapped: bool = False, kept: bool = True
+) -> Mapping[str, Tensor]:
     """The tensors of a safetensors file, or with `allow_pickle` of a PyTorch file (`weights_only=True`, always).
 
     Args:
         path: the file.
         allow_pickle: whether it may be a PyTorch file.
         mapped: whether a safetensors file is mapped into memory however small it is; others are read at once.
+        kept: see TensorFile.
 
     Raises:
         FileError: the file cannot be read as that, or is a PyTorch file and `allow_pickle` is not set.
     """
     if path.suffix == ".safetensors":
-        return TensorFile(path) if mapped or path.stat().st_size > SMALL else _read_whole(path)
+        return TensorFile(path, kept) if mapped or path.stat().st_size > SMALL else _read_whole(path)
     data = _unpickled(path, allow_pickle)
     if not isinstance(data, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in data.items()):
         raise FileError(f"{path} holds something else than tensors by name")
@@ -229,10 +260,15 @@ def write_text(path: Path, text: str) -> None:
     write_whole(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8", newline="\n"))
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file, whole or not at all."""
-    plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    try:
-        write_whole(path, lambda temporary: safetensors.torch.save_file(plain, temporary, metadata={"format": "pt"}))
-    except safetensors.SafetensorError as error:
-        raise OSError(f"{path} could not be written: {error}") from error
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], step: Callable[[str], object] = lambda name: None) -> None:
+    """Write a safetensors file, whole or not at all. One tensor at a time is in memory that is not there already.
+
+    Args:
+        path: the file.
+        tensors: the tensors by name.
+        step: is told the name of each before it is written.
+
+    Raises:
+        ValueError: tensors are of a dtype that such files do not have.
+    """
+    write_whole(path, lambda temporary: streaming.write(temporary, tensors, step))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapterzoo.core.registry import unknown
+from adapterzoo.hub.fetch import Token, visit
 from adapterzoo.store import Source
 from adapterzoo.tokenization import files
 from adapterzoo.tokenization.backends import open_backend
@@ -51,7 +52,9 @@ class Tokenizer(Vocabulary):
         self.model_input_names = list(settings.get("model_input_names") or usual)
 
     @classmethod
-    def from_pretrained(cls, source: Source, *, revision: str | None = None, **overrides: Any) -> Tokenizer:
+    def from_pretrained(
+        cls, source: Source, *, revision: str | None = None, token: Token = None, **overrides: Any
+    ) -> Tokenizer:
         """Open the tokenizer of a checkpoint.
 
         Read are `tokenizer.json`, or else `vocab.txt`, or else `vocab.json` with `merges.txt`; beside them
@@ -60,6 +63,7 @@ class Tokenizer(Vocabulary):
         Args:
             source: a directory (the network is left alone) or a Hub id.
             revision: branch, tag or commit on the Hub.
+            token: for a private repository on the Hub; that of HF_TOKEN or of the last login if None.
             overrides: settings that win over the files': special tokens by their names, `model_max_length`,
                 `padding_side`, `do_lower_case`, `add_prefix_space` and others.
 
@@ -71,7 +75,8 @@ class Tokenizer(Vocabulary):
         for name in overrides:
             if name not in OPTIONS:
                 raise ValueError(unknown("tokenizer setting", name, OPTIONS))
-        return cls(*open_backend(source, revision, overrides))
+        with visit(token):
+            return cls(*open_backend(source, revision, overrides))
 
     def save_pretrained(self, save_directory: Source) -> tuple[str, ...]:
         """Write the tokenizer such that `from_pretrained` and transformers open it.

@@ -1,14 +1,20 @@
-"""Files that appear whole or not at all; several of them together, or none."""
+"""Files that appear whole or not at all; several of them together, or none, even if the process is killed."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
+
+from adapterzoo import journal
+from adapterzoo.journal import sync
 
 
 class Pending:
@@ -42,21 +48,38 @@ class Pending:
                 raise FileExistsError(f"{parent} is a file, not a directory")
 
     def place(self) -> None:
-        """Give all files their places. If one cannot have it, those that did are taken back."""
+        """Give all files their places. If one cannot have it, those that did are taken back.
+
+        A journal makes one step of it for who is killed: `adapterzoo.journal`. One writer at a time may write there.
+        """
+        folders = dict.fromkeys(path.parent for _, path in self.files)
+        for folder in folders:
+            journal.settle(folder)
+        root = _common(list(folders)) if len(self.files) > 1 else None
         kept: list[tuple[Path, Path, Path | None]] = []
         try:
             for temporary, path in self.files:
                 kept.append((temporary, path, _second_name(path, temporary.with_suffix(".old"))))
-                os.replace(temporary, path)
-            for folder in {path.parent for _, path in self.files}:
+            if root is not None:
+                for folder in folders:
+                    sync(folder)
+                journal.begin(root, (temporary for temporary, _ in self.files))
+            for temporary, path in self.files:
+                journal.rename(temporary, path)
+            for folder in folders:
                 sync(folder)
+            if root is not None:
+                journal.end(root)
         except BaseException:
             for temporary, path, old in reversed(kept):
                 _take_back(temporary, path, old)
+            if root is not None:  # only now: until here, all that it lists could still be renamed
+                journal.end(root)
             raise
         for _, _, old in kept:
             if old is not None:
                 old.unlink()
+        journal.sweep(path for _, path in self.files)
 
     def drop(self) -> None:
         """Leave nothing behind."""
@@ -79,13 +102,21 @@ def _second_name(path: Path, name: Path) -> Path | None:
 
 
 def _take_back(temporary: Path, path: Path, old: Path | None) -> None:
-    placed = not temporary.exists()
-    if placed and old is not None:
-        os.replace(old, path)
-    elif placed:
-        path.unlink()
+    """Undo a rename, if it was made."""
+    if not temporary.exists() and os.path.lexists(path):
+        os.rename(path, temporary)
+        if old is not None:
+            os.replace(old, path)
     elif old is not None:
         old.unlink()
+
+
+def _common(folders: list[Path]) -> Path | None:
+    """The folder that holds all of these; None where there is none, as on two drives."""
+    try:
+        return Path(os.path.commonpath([os.path.abspath(folder) for folder in folders]))
+    except ValueError:
+        return None
 
 
 _PENDING: ContextVar[Pending | None] = ContextVar("pending", default=None)
@@ -134,10 +165,22 @@ def umask() -> int:
     return mask
 
 
-def sync(path: str | os.PathLike[str]) -> None:
-    """Wait until a file, or a directory's list of files, is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def exchange(first: Path, second: Path) -> bool:
+    """Let two files or folders change places in one step, if the system can: Linux can on most file systems.
+
+    Returns:
+        Whether it did. If not, nothing has changed.
+
+    Raises:
+        OSError: it could, but may not.
+    """
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
+    if renameat2 is None:
+        return False
+    here, exchanged = -100, 2  # AT_FDCWD and RENAME_EXCHANGE
+    if renameat2(here, os.fsencode(first), here, os.fsencode(second), exchanged) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EINVAL, errno.EXDEV, errno.ENOTSUP):
+        return False
+    raise OSError(number, os.strerror(number), str(first), None, str(second))

@@ -55,3 +55,9 @@ def minilm_dir() -> Path:
 def rxnfp_dir() -> Callable[[str], Path]:
     """A function from a name to the folder of one of rxnfp's BERTs."""
     return lambda name: found_or_skip(real.rxnfp_dir, name)
+
+
+@pytest.fixture(scope="session")
+def sapiens_dir() -> Path:
+    """The folder of Sapiens' two RoBERTas over antibodies."""
+    return found_or_skip(real.sapiens_dir)

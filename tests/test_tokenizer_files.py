@@ -127,7 +127,7 @@ def test_a_directory_never_asks_the_hub(folder: Path, monkeypatch: pytest.Monkey
 def test_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def download(repo: str, name: str, revision: str | None = None) -> str:
+    def download(repo: str, name: str, revision: str | None = None, **options: Any) -> str:
         asked.append((repo, revision))
         if not (folder / name).exists():
             raise huggingface_hub.errors.EntryNotFoundError(f"no {name}")

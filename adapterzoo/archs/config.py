@@ -6,8 +6,8 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
 
-from adapterzoo.core.fields import NATURAL, POSITIVE, Rule, one_of, wrong_fields
-from adapterzoo.core.labels import by_number, label_names
+from adapterzoo.core.fields import NATURAL, SIZE, Rule, one_of, wrong_fields
+from adapterzoo.core.labels import LABELS, by_number, label_names
 from adapterzoo.core.registry import listing
 
 Self = TypeVar("Self", bound="ModelConfig")
@@ -89,11 +89,12 @@ class ModelConfig:
         self.check()
 
     def _set_labels(self, num_labels: int | None, id2label: Mapping[Any, str] | None) -> None:
-        count = num_labels if num_labels is not None else len(id2label or ()) or self.default_labels()
-        wrong = list(wrong_fields({"num_labels": count}, {"num_labels": int}, {"num_labels": POSITIVE}))
+        given = label_names(id2label) if id2label else {}
+        count = num_labels if num_labels is not None else len(given) or self.default_labels()
+        wrong = list(wrong_fields({"num_labels": count}, {"num_labels": int}, {"num_labels": LABELS}))
         if wrong:
             raise ValueError(f"{type(self).__name__}: {wrong[0]}")
-        names = label_names(id2label or {number: f"LABEL_{number}" for number in range(count)})
+        names = given or {number: f"LABEL_{number}" for number in range(count)}
         if len(names) != count:
             raise ValueError(f"{type(self).__name__}: num_labels is {count}, but id2label names {len(names)} labels")
         self.id2label = names
@@ -115,7 +116,7 @@ class ModelConfig:
             ValueError: some are out of what they may be; all are listed.
         """
         values = {name: getattr(self, name) for name in {**COMMON, **self.defaults, **self.unlisted}}
-        rules = {**dict.fromkeys(self.sizes, POSITIVE), **COMMON_RULES, **self.rules}
+        rules = {**dict.fromkeys(self.sizes, SIZE), **COMMON_RULES, **self.rules}
         wrong = list(wrong_fields(values, {name: self._kind(name) for name in values}, rules)) or list(self._at_odds())
         if wrong:
             raise ValueError(f"{type(self).__name__}: " + "; ".join(wrong))

@@ -18,9 +18,13 @@ from adapterzoo.archs.disentangled import (
 )
 from adapterzoo.archs.rows import fused
 from adapterzoo.core.config import ConvolutionConfig, NetworkConfig, RelativeConfig
-from adapterzoo.core.fields import POSITIVE, Rule
+from adapterzoo.core.fields import SIZE, Rule
 from adapterzoo.core.keymap import Row
 from adapterzoo.nn.activations import ACTIVATION
+
+
+def _is_odd_or_none(size: int) -> bool:
+    return size == 0 or (size > 0 and size % 2 == 1)
 
 
 class DebertaV2Config(DebertaLikeConfig):
@@ -47,9 +51,9 @@ class DebertaV2Config(DebertaLikeConfig):
     }
     rules: ClassVar[dict[str, Any]] = {
         **DebertaLikeConfig.rules,
-        "position_buckets": Rule("2 or more, or below 1 for none", lambda count: count != 1),
-        "conv_kernel_size": Rule("0 or an odd number", lambda size: size == 0 or (size > 0 and size % 2 == 1)),
-        "conv_groups": POSITIVE,
+        "position_buckets": Rule("2 or more, or below 1 for none", lambda count: count != 1, SIZE.most),
+        "conv_kernel_size": Rule("0 or an odd number", _is_odd_or_none, SIZE.most),
+        "conv_groups": SIZE,
         "conv_act": ACTIVATION,
     }
     shared_among = (*DebertaLikeConfig.shared_among, ("hidden_size", "conv_groups"))

@@ -12,7 +12,7 @@ from adapterzoo.archs.bert import HIDDEN_ACT, MLM, MLM_ROWS
 from adapterzoo.archs.encoder import ENCODER_DEFAULTS, ENCODER_HEADS, EncoderConfig, encoder_stack
 from adapterzoo.archs.rows import BERT_PLACES, BERT_ROWS, BERT_UNUSED, CLASSIFIER, LINEAR, QA, QA_OUTPUTS
 from adapterzoo.core.config import NetworkConfig, RelativeConfig
-from adapterzoo.core.fields import CHANCE, POSITIVE, Rule, one_of
+from adapterzoo.core.fields import CHANCE, SIZE, Rule, one_of
 from adapterzoo.core.keymap import Row
 from adapterzoo.nn.activations import ACTIVATION
 
@@ -52,7 +52,7 @@ class DebertaLikeConfig(EncoderConfig):
     rules: ClassVar[dict[str, Any]] = {
         **EncoderConfig.rules,
         **dict.fromkeys(("pooler_dropout", "cls_dropout"), CHANCE),
-        "embedding_size": POSITIVE,
+        "embedding_size": SIZE,
         "talking_head": one_of(False),
         "pooler_hidden_act": ACTIVATION,
         "pos_att_type": Rule(

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from adapterzoo.archs.config import ModelConfig
 from adapterzoo.core.config import NetworkConfig, StackConfig
-from adapterzoo.core.fields import CHANCE, NATURAL, one_of
+from adapterzoo.core.fields import CHANCE, NATURAL, SIZE, one_of
 from adapterzoo.nn.activations import ACTIVATION
 
 ENCODER_DEFAULTS: dict[str, Any] = {
@@ -37,7 +37,8 @@ ENCODER_SIZES = (
 
 ENCODER_RULES = {
     **dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"), CHANCE),
-    **dict.fromkeys(("type_vocab_size", "initializer_range", "layer_norm_eps"), NATURAL),
+    **dict.fromkeys(("initializer_range", "layer_norm_eps"), NATURAL),
+    "type_vocab_size": NATURAL._replace(most=SIZE.most),
     "hidden_act": ACTIVATION,
     "position_embedding_type": one_of("absolute"),
 }

@@ -15,6 +15,7 @@ from adapterzoo.archs import ARCHITECTURES, Architecture
 from adapterzoo.conversion.facts import labels, tensor_row, weights
 from adapterzoo.core.blank import blank
 from adapterzoo.core.config import NetworkConfig, StackConfig
+from adapterzoo.core.fields import SIZE, wrong_fields
 from adapterzoo.core.registry import NamedModules
 from adapterzoo.core.sites import sites_of
 from adapterzoo.formats import adapterhub
@@ -22,7 +23,8 @@ from adapterzoo.methods.base import AdapterConfig
 from adapterzoo.nn.transformer import Transformer
 from adapterzoo.store import FileError, Source, read_json, read_tensors, require
 
-_NUMBER = re.compile(r"\.(\d+)(?=\.)")
+_NUMBER = re.compile(r"\.(1?\d{1,2})(?=\.)")
+"""A layer's number in a tensor's name. No network has 200: a name may say anything, and each layer is made."""
 
 
 def adapter_facts(source: Source, allow_pickle: bool = False, network: NetworkConfig | None = None) -> dict[str, Any]:
@@ -44,6 +46,9 @@ def adapter_facts(source: Source, allow_pickle: bool = False, network: NetworkCo
     architecture = ARCHITECTURES[content.get("model_type", next(iter(ARCHITECTURES)))]
     architecture = architecture.under(architecture.config())
     width = content.get("hidden_size") or architecture.network(architecture.config()).width
+    wrong = list(wrong_fields({"hidden_size": width}, {"hidden_size": int}, {"hidden_size": SIZE}))
+    if wrong:
+        raise FileError(f"{path}: {wrong[0]}")
     file = adapterhub.read_adapter_json(content, architecture, width if network is None else network.width)
     stored = read_tensors(adapter_weights(source), allow_pickle)
     file = adapterhub.without_unused(file, content, stored)
@@ -56,6 +61,7 @@ def adapter_facts(source: Source, allow_pickle: bool = False, network: NetworkCo
     placed = adapterhub.place(tensors, names, second, file.name, architecture)
     return {
         "kind": "adapter",
+        "format": "adapterhub",
         "source": os.fspath(source),
         "architecture": architecture.model_type,
         "name": file.name,
@@ -95,7 +101,8 @@ def guessed_network(architecture: Architecture, width: int, tensors: Mapping[str
 
 def _with_layers(network: NetworkConfig, width: int, layers: Mapping[str, int]) -> NetworkConfig:
     stacks: dict[str, StackConfig] = {
-        stack: replace(numbers, width=width, layers=layers[stack]) for stack, numbers in network.stacks().items()
+        stack: replace(numbers, width=width, heads=1, layers=layers[stack])
+        for stack, numbers in network.stacks().items()
     }
     return replace(network, **stacks)  # type: ignore[arg-type]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +15,7 @@ from adapterzoo.archs import ARCHITECTURES, Architecture, ModelConfig, StaticHea
 from adapterzoo.core.registry import UnknownName, unknown
 from adapterzoo.fit import Fit, fit
 from adapterzoo.formats import hf
-from adapterzoo.pretrained import CheckpointError, head_of, read_config
+from adapterzoo.pretrained import CheckpointError, check_depth, head_of, read_config
 from adapterzoo.store import Source
 
 
@@ -62,23 +63,23 @@ class Checkpoint:
         names = candidates(self.architecture, self.config, self.tensors)
         return [name for name in names if name != self.class_name]
 
-    def check(self, drop_unexpected: bool = False) -> None:
+    def check(self, drop: Sequence[str] = ()) -> None:
         """Make sure that every tensor has a place and every place a tensor.
 
         Args:
-            drop_unexpected: let tensors that no table knows be.
+            drop: patterns, as a shell has them, of the names of tensors that need no place: "*" for all.
 
         Raises:
             CheckpointError: it is not so; all tensors are named, and the classes that would do.
         """
         problems = sorted(self.problems)
-        if not drop_unexpected:
-            problems += [f"{key} has no place" for key in self.fit.unexpected]
+        over = [key for key in self.fit.unexpected if not any(fnmatchcase(key, pattern) for pattern in drop)]
+        problems += [f"{key} has no place" for key in over]
         if not problems:
             return
         hint = f"\nIt fits {' or '.join(self.better)}: name the class with --class" if self.better else ""
         if not self.problems:
-            hint += "\nTo leave out what has no place, pass --drop-unexpected"
+            hint += "\nTo leave out what has no place, pass --drop with its name, or a pattern of names"
         listed = "\n  ".join(problems)
         raise CheckpointError(f"{self.source} is no whole {self.class_name}:\n  {listed}{hint}")
 
@@ -99,8 +100,9 @@ def open_checkpoint(
         ValueError: its files cannot be read, or the architecture or class is none of ours.
     """
     config = read_config(source, None, None if model_type is None else ARCHITECTURES[model_type].config)
-    tensors = hf.open_checkpoint(source, allow_pickle)
+    tensors = hf.open_checkpoint(source, allow_pickle, kept=False)
     architecture = ARCHITECTURES[config.model_type].under(config)
+    check_depth(architecture, config, tensors)
     stated = next(iter(config.architectures or []), None)
     known = {kind.__name__: kind for kind in _classes(architecture)}
     if class_name is not None and class_name not in known:

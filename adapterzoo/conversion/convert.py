@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from functools import reduce
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from torch import Tensor
 from adapterzoo import zoo
 from adapterzoo.conversion.checkpoint import Checkpoint
 from adapterzoo.conversion.inspection import kept
-from adapterzoo.formats import hf
+from adapterzoo.formats import hf, shards
 from adapterzoo.pretrained import KINDS, config_json
-from adapterzoo.store import find, write_json, write_tensors
+from adapterzoo.store import Source, find, write_json, write_tensors
 
 COPIED = (
     "tokenizer.json",
@@ -31,8 +31,14 @@ COPIED = (
 """Files that are copied as they are."""
 
 
-def convert(checkpoint: Checkpoint, folder: Path, dtype: str | None, step: Callable[[str], object]) -> None:
-    """Write a checkpoint, which `Checkpoint.check` found whole, into an empty directory.
+def convert(
+    checkpoint: Checkpoint,
+    folder: Path,
+    dtype: str | None,
+    step: Callable[[str], object],
+    shard_size: int | None = None,
+) -> None:
+    """Write a checkpoint, which `Checkpoint.check` found whole, into an empty directory, tensor by tensor.
 
     The class stays the same. A task's head is there twice: among the weights, from where classes with fixed and with
     flexible heads take it, and in AdapterHub's format in `heads/default`, for `load_head` of any other model.
@@ -41,11 +47,16 @@ def convert(checkpoint: Checkpoint, folder: Path, dtype: str | None, step: Calla
         checkpoint: the checkpoint.
         folder: where to write.
         dtype: dtype of the weights, "float32" and such; their own if None.
-        step: is told what is going to be written.
+        step: is told what is going to be written, as often as `steps` says.
+        shard_size: bytes up to which the tensors lie in one file; of what is larger, shards and their index.
     """
-    step("model.safetensors")
-    tensors = foreign_tensors(checkpoint, None if dtype is None else getattr(torch, dtype))
-    write_tensors(folder / "model.safetensors", tensors)
+    tensors: Mapping[str, Tensor] = Foreign(checkpoint)
+    tensors = tensors if dtype is None else shards.Cast(tensors, getattr(torch, dtype))
+    files = shards.plan(tensors, "model.safetensors", shard_size)
+    for file, names in files.items():
+        write_tensors(folder / file, shards.Some(tensors, names), partial(_told, step, file))
+    if len(files) > 1:
+        write_json(folder / shards.INDEX, shards.index(tensors, files))
     step("config.json")
     common = reduce(torch.promote_types, {tensor.dtype for tensor in tensors.values()})
     class_name = checkpoint.architecture.class_name(checkpoint.model.static)
@@ -56,12 +67,16 @@ def convert(checkpoint: Checkpoint, folder: Path, dtype: str | None, step: Calla
             shutil.copytree(kept_folder, folder / kind / Path(kept_folder).name)
     write_flexible_head(checkpoint, folder, dtype)
     step("tokenizer files")
-    for name in copied(checkpoint):
-        shutil.copyfile(str(find(checkpoint.source, name)), folder / name)
+    copy_beside(checkpoint.source, folder)
 
 
-STEPS = 4
-"""How often `convert` calls `step`."""
+def _told(step: Callable[[str], object], file: str, name: str) -> None:
+    step(f"{file}: {name}")
+
+
+def steps(checkpoint: Checkpoint) -> int:
+    """How often `convert` calls `step`."""
+    return len(Foreign(checkpoint)) + 3
 
 
 def copied(checkpoint: Checkpoint) -> list[str]:
@@ -69,39 +84,47 @@ def copied(checkpoint: Checkpoint) -> list[str]:
     return [name for name in COPIED if find(checkpoint.source, name) is not None]
 
 
-def foreign_tensors(checkpoint: Checkpoint, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-    """The checkpoint under HF's names of today, in the order of our network.
+def copy_beside(source: Source, folder: Path) -> None:
+    """Copy them, but for those that are there."""
+    for name in COPIED:
+        path = find(source, name)
+        if path is not None and not (folder / name).exists():
+            shutil.copyfile(path, folder / name)
 
-    A tensor that the tables know is kept even where the class has no place for it: other classes may.
+
+class Foreign(Mapping[str, Tensor]):
+    """A checkpoint's tensors under HF's names of today, in the order of our network; each is read when looked at.
+
+    A tensor that the tables know is kept even where the class has no place for it: other classes may. What is missing,
+    and nobody need be told, is zero.
     """
-    found, static = checkpoint.fit, checkpoint.model.static
-    tensors: dict[str, Tensor] = {}
-    homes: dict[str, Any] = {**{name: found.sources.get(name) for name in found.wanted}, **found.homeless}
-    for ours, parts in homes.items():
-        names = hf.foreign_names(checkpoint.architecture, static, ours)
-        if parts is not None:
-            tensors |= {
-                theirs: _cast(checkpoint.tensors[part], dtype)
-                for theirs, part in zip(names, parts, strict=True)
-                if part is not None
-            }
-        elif ours not in found.told:  # missing, and nobody need be told: it is zero
-            like = found.wanted[ours]
-            tensors |= {theirs: torch.zeros(like.shape, dtype=dtype or like.dtype) for theirs in names}
-    return dict(_apart(tensors))
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        found, static = checkpoint.fit, checkpoint.model.static
+        self.tensors = checkpoint.tensors
+        self.places: dict[str, str | Tensor] = {}
+        homes: dict[str, Any] = {**{name: found.sources.get(name) for name in found.wanted}, **found.homeless}
+        for ours, parts in homes.items():
+            names = hf.foreign_names(checkpoint.architecture, static, ours)
+            if parts is not None:
+                pairs = zip(names, parts, strict=True)
+                self.places |= {theirs: part for theirs, part in pairs if part is not None}
+            elif ours not in found.told:
+                self.places |= dict.fromkeys(names, found.wanted[ours])
+
+    def __getitem__(self, name: str) -> Tensor:
+        place = self.places[name]
+        return self.tensors[place] if isinstance(place, str) else torch.zeros(place.shape, dtype=place.dtype)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
-
-
-def _apart(tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """The same, but no two share memory: PyTorch's files may hold such, safetensors may not."""
-    seen: set[int] = set()
-    for name, tensor in tensors.items():
-        memory = tensor.untyped_storage().data_ptr()
-        yield name, tensor.clone() if memory in seen else tensor
-        seen.add(memory)
 
 
 def write_flexible_head(checkpoint: Checkpoint, folder: Path, dtype: str | None) -> None:

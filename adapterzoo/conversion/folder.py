@@ -9,7 +9,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from adapterzoo.writing import sync, umask
+from adapterzoo.formats.content import FILES
+from adapterzoo.journal import sync
+from adapterzoo.writing import exchange, umask
 
 
 def check_target(target: Path, source: str | os.PathLike[str], replace: bool) -> None:
@@ -30,8 +32,9 @@ def check_target(target: Path, source: str | os.PathLike[str], replace: bool) ->
         return
     if not replace:
         raise FileExistsError(f"{target} is not empty; pass --force to replace it")
-    if not (place / "config.json").is_file():
-        raise FileExistsError(f"{target} holds no config.json, so it is no model; delete it yourself if you mean it")
+    if not any((place / one.config).is_file() for one in FILES):
+        known = ", ".join(dict.fromkeys(one.config for one in FILES))
+        raise FileExistsError(f"{target} holds none of {known}, so it is no model or adapter; delete it yourself")
     for inside, what in ((Path(source), "what is to be converted"), (Path.cwd(), "the current directory")):
         if inside.exists() and inside.resolve().is_relative_to(place):
             raise FileExistsError(f"{target} holds {what}; write to another directory")
@@ -70,11 +73,26 @@ def _sync_tree(folder: Path) -> None:
 
 
 def _swap(folder: Path, place: Path) -> None:
-    """Give `folder` the name `place`. What has it is moved aside, and back if that fails, and then deleted."""
+    """Give `folder` the name `place`. What has it is moved aside, and back if that fails, and then deleted.
+
+    Both are done in one step where the system can, so that who is killed leaves the one or the other there. Where it
+    cannot, there is a moment in which neither has the name, and both are beside it under others.
+    """
     if not place.exists():
         os.rename(folder, place)
         sync(place.parent)
-        return
+    elif exchange(folder, place):
+        try:
+            sync(place.parent)
+        except BaseException:
+            exchange(folder, place)
+            raise
+        shutil.rmtree(folder, ignore_errors=True)  # which is the old one by now
+    else:
+        _swap_in_two_steps(folder, place)
+
+
+def _swap_in_two_steps(folder: Path, place: Path) -> None:
     aside = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}.", suffix=".old"))
     old = aside / place.name
     try:

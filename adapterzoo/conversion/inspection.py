@@ -9,10 +9,12 @@ from typing import Any
 from adapterzoo.conversion.adapters import adapter_facts, head_facts
 from adapterzoo.conversion.checkpoint import Checkpoint, open_checkpoint
 from adapterzoo.conversion.facts import labels, network_sizes, tensor_row, weights
+from adapterzoo.conversion.peft_facts import peft_facts
 from adapterzoo.core.registry import NamedModules
 from adapterzoo.formats import adapterhub, hf
+from adapterzoo.peft_files import is_peft
 from adapterzoo.pretrained import STATE, kept_folder, kept_names
-from adapterzoo.store import Source, find
+from adapterzoo.store import Source, find, read_json, require
 
 
 def inspect_source(
@@ -35,7 +37,8 @@ def inspect_source(
     """
     if find(source, "config.json") is None:
         if find(source, adapterhub.CONFIG) is not None:
-            return adapter_facts(source, allow_pickle)
+            content = read_json(require(source, adapterhub.CONFIG))
+            return (peft_facts if is_peft(content) else adapter_facts)(source, allow_pickle)
         if find(source, adapterhub.HEAD_CONFIG) is not None:
             return head_facts(source, allow_pickle)
     return model_facts(open_checkpoint(source, allow_pickle, model_type, class_name), allow_pickle)

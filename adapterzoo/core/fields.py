@@ -16,14 +16,22 @@ class Rule(NamedTuple):
     Attributes:
         text: what a value must be, as in "r must be above 0".
         holds: whether a value is.
+        most: what a number that `holds` is true of may be at most; None: any.
     """
 
     text: str
     holds: Callable[[Any], bool]
+    most: int | None = None
 
 
 POSITIVE = Rule("above 0", lambda value: value is None or value > 0)
 NATURAL = Rule("0 or more", lambda value: value is None or value >= 0)
+SIZE = Rule(POSITIVE.text, POSITIVE.holds, 1 << 28)
+"""The rule for what tensors are as large as: the product of two such, in bytes, can be counted."""
+
+DEPTH = Rule(POSITIVE.text, POSITIVE.holds, 1000)
+"""The rule for how many layers there are where no file has a tensor for each."""
+
 CHANCE = Rule("from 0 to below 1", lambda value: value is None or 0 <= value < 1)
 
 
@@ -52,12 +60,21 @@ def wrong_fields(values: Mapping[str, Any], kinds: Mapping[str, Any], rules: Map
             yield f"{name} must be {words(kinds[name])}, not {value!r}"
         elif name in rules and not rules[name].holds(value):
             yield f"{name} must be {rules[name].text}, not {value!r}"
+        elif name in rules and too_large(value, rules[name]):
+            yield f"{name} must be {rules[name].most:,} at most, not {value!r}"
+
+
+def too_large(value: Any, rule: Rule) -> bool:
+    """Whether a value, or an element of it, is above what a rule says it may be at most."""
+    values = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else (value,)
+    return rule.most is not None and any(one is not None and one > rule.most for one in values)
 
 
 def fits(value: Any, kind: Any) -> bool:
     """Whether a value is of a kind: int, float, bool, str, None, a union, a list or tuple of one kind, a Mapping.
 
-    As in JSON, whole numbers are numbers, and True and False are none; a number is neither infinite nor NaN.
+    As in JSON, whole numbers are numbers, and True and False are none; a number is neither infinite nor NaN, and whole
+    ones fit into 64 bits.
     """
     outer, inner = get_origin(kind), get_args(kind)
     if outer in (Union, UnionType):
@@ -68,7 +85,7 @@ def fits(value: Any, kind: Any) -> bool:
         return isinstance(value, Mapping) and _all_fit(value, inner[0]) and _all_fit(value.values(), inner[1])
     if kind in (int, float):
         number = isinstance(value, (int, kind)) and not isinstance(value, bool)
-        return number and (isinstance(value, int) or math.isfinite(value))
+        return number and (abs(value) < 1 << 63 if isinstance(value, int) else math.isfinite(value))
     return isinstance(value, kind)
 
 

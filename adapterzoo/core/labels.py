@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adapterzoo.core.fields import fits
+from adapterzoo.core.fields import POSITIVE, Rule, fits
+
+LABELS = Rule(POSITIVE.text, POSITIVE.holds, 1_000_000)
+"""The rule for how many labels there are. Each has a name, or is given one."""
 
 
 def label_names(id2label: Any) -> dict[int, str]:

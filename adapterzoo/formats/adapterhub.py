@@ -13,6 +13,7 @@ from adapterzoo.adapter import Adapter
 from adapterzoo.archs.base import Architecture
 from adapterzoo.core.config import NetworkConfig
 from adapterzoo.core.keymap import KeyMap
+from adapterzoo.core.misfit import misfit
 from adapterzoo.core.sites import sites_of
 from adapterzoo.methods.base import AdapterConfig, config_from_dict
 
@@ -147,8 +148,8 @@ def matched(
     for theirs, ours in names.items():
         if ours not in found:
             problems.append(f"{theirs} is not there")
-        elif found[ours].shape != state[ours].shape:
-            problems.append(f"{theirs} has shape {tuple(found[ours].shape)}, not {tuple(state[ours].shape)}")
+        elif wrong := misfit(found[ours], state[ours].shape):
+            problems.append(f"{theirs} {wrong}")
     if problems:
         raise ValueError(f"the adapter {name!r} does not fit:\n  " + "\n  ".join(sorted(problems)))
     return found

@@ -11,6 +11,7 @@ from adapterzoo.archs.base import Architecture
 from adapterzoo.core.compose import AdapterCompositionBlock
 from adapterzoo.core.config import NetworkConfig
 from adapterzoo.core.fields import fits
+from adapterzoo.core.misfit import misfit
 from adapterzoo.core.sites import Site, sites_of
 from adapterzoo.formats import adapterhub
 from adapterzoo.fusion import AdapterFusionConfig, Fusion
@@ -132,9 +133,8 @@ def import_fusion(
         if theirs not in given:
             if not ours.startswith("shared."):
                 problems.append(f"{theirs} is not there")
-        elif tensors[given[theirs]].shape != state[ours].shape:
-            shape = tuple(tensors[given[theirs]].shape)
-            problems.append(f"{theirs} has shape {shape}, not {tuple(state[ours].shape)}")
+        elif wrong := misfit(tensors[given[theirs]], state[ours].shape):
+            problems.append(f"{theirs} {wrong}")
         else:
             found[ours] = tensors[given[theirs]]
     problems += [f"{given[key]} has no place here" for key in given if key not in names and not _unused(key, file)]

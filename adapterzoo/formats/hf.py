@@ -26,8 +26,16 @@ WEIGHTS = (
 _LEGACY = {"gamma": "weight", "beta": "bias"}
 
 
-def open_checkpoint(source: Source, allow_pickle: bool = False, revision: str | None = None) -> Mapping[str, Tensor]:
+def open_checkpoint(
+    source: Source, allow_pickle: bool = False, revision: str | None = None, kept: bool = True
+) -> Mapping[str, Tensor]:
     """The tensors of a checkpoint: of safetensors before PyTorch files, of one file before shards.
+
+    Args:
+        source: the directory, or the repository's id on the Hub.
+        allow_pickle: whether PyTorch's own files may be read (tensors only).
+        revision: branch, tag or commit on the Hub.
+        kept: whether what was looked at stays in memory: see TensorFile.
 
     Raises:
         FileNotFoundError: none of the files is there.
@@ -38,7 +46,7 @@ def open_checkpoint(source: Source, allow_pickle: bool = False, revision: str | 
         if path is None:
             continue
         if not name.endswith(".json"):
-            return read_tensors(path, allow_pickle, mapped=True)
+            return read_tensors(path, allow_pickle, mapped=True, kept=kept)
         where = read_json(path).get("weight_map")
         if not where or not fits(where, Mapping[str, str]):
             raise FileError(f"{path} has no weight_map that names each tensor's file")
@@ -46,7 +54,7 @@ def open_checkpoint(source: Source, allow_pickle: bool = False, revision: str | 
         if outside:
             raise FileError(f"{path} names files outside of its own directory: {', '.join(outside)}")
         paths = {shard: require(source, shard, revision) for shard in set(where.values())}
-        files = {shard: read_tensors(file, allow_pickle, mapped=True) for shard, file in paths.items()}
+        files = {shard: read_tensors(file, allow_pickle, mapped=True, kept=kept) for shard, file in paths.items()}
         return Shards(where, files)
     raise FileNotFoundError(f"{os.fspath(source)!r} has no weights: none of {', '.join(WEIGHTS)}; {contents(source)}")
 

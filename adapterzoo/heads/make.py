@@ -6,15 +6,18 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, get_type_hints
 
-from adapterzoo.core.fields import CHANCE, POSITIVE, one_of, wrong_fields
-from adapterzoo.core.labels import by_number
+from adapterzoo.core.fields import CHANCE, DEPTH, POSITIVE, SIZE, one_of, wrong_fields
+from adapterzoo.core.labels import LABELS, by_number
 from adapterzoo.core.registry import unknown
 from adapterzoo.heads.base import HEADS, HeadHost, PredictionHead
 from adapterzoo.heads.similarity import POOLINGS
 from adapterzoo.nn.activations import ACTIVATION
 
 RULES = {
-    **dict.fromkeys(("num_labels", "num_choices", "layers", "vocab_size", "embedding_size", "scale"), POSITIVE),
+    **dict.fromkeys(("num_choices", "vocab_size", "embedding_size"), SIZE),
+    "num_labels": LABELS,
+    "layers": DEPTH,
+    "scale": POSITIVE,
     "activation_function": ACTIVATION,
     "dropout_prob": CHANCE,
     "input_dropout": CHANCE,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from adapterzoo.core.config import NetworkConfig
-from adapterzoo.core.fields import CHANCE, NATURAL, POSITIVE, Rule, one_of
+from adapterzoo.core.fields import CHANCE, NATURAL, POSITIVE, SIZE, Rule, one_of
 from adapterzoo.core.keymap import Row
 from adapterzoo.core.sites import Site
 from adapterzoo.methods.base import AdapterConfig
@@ -80,8 +80,8 @@ class BnFields(AdapterConfig):
         "stochastic_depth": CHANCE,
         "inv_adapter": one_of(None, "nice", "glow"),
         "inv_adapter_reduction_factor": POSITIVE,
-        "phm_dim": POSITIVE,
-        "phm_rank": POSITIVE,
+        "phm_dim": SIZE,
+        "phm_rank": SIZE,
         "phm_c_init": one_of("normal", "uniform"),
         "phm_init_range": NATURAL,
         "hypercomplex_nonlinearity": one_of("glorot-uniform", "glorot-normal", "normal", "phm"),

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 from torch import Tensor, nn
 
 from adapterzoo.core.config import NetworkConfig
-from adapterzoo.core.fields import CHANCE, POSITIVE, Rule, each, one_of
+from adapterzoo.core.fields import CHANCE, SIZE, Rule, each, one_of
 from adapterzoo.core.keymap import Row
 from adapterzoo.core.registry import Registry, listing
 from adapterzoo.core.sites import Site
@@ -94,13 +94,13 @@ class LoRAConfig(AdapterConfig):
     hub_infix: ClassVar[str] = "loras"
     own_fields: ClassVar[tuple[str, ...]] = ("use_rslora", "sites", "rank_pattern", "alpha_pattern", "input_sites")
     rules: ClassVar[Mapping[str, Rule]] = {
-        "r": POSITIVE,
+        "r": SIZE,
         "dropout": CHANCE,
         "attn_matrices": each(one_of("q", "k", "v")),
         "composition_mode": one_of("add", "scale"),
         "init_weights": one_of("lora", "bert", "ia3", "vera", "pissa", "orthogonal"),
         "dtype": one_of(None, "float16", "bfloat16", "float32", "float64"),
-        "rank_pattern": _ALL_POSITIVE,
+        "rank_pattern": _ALL_POSITIVE._replace(most=SIZE.most),
         "alpha_pattern": _ALL_POSITIVE,
     }
 
@@ -212,7 +212,7 @@ class LoRAConfig(AdapterConfig):
         """Without VeRA where a file's matrices are not diagonal: it has learned what LoRA learns."""
         trained = [tensor for name, tensor in tensors.items() if name.rpartition(".")[2] in ("vera_D", "vera_B")]
         square = [tensor for tensor in trained if tensor.dim() == 2 and tensor.size(0) == tensor.size(1)]
-        if len(square) < len(trained) or all(tensor.equal(tensor.diagonal().diag()) for tensor in square):
+        if len(square) < len(trained) or not any(bool(tensor.clone().fill_diagonal_(0).any()) for tensor in square):
             return self
         return LoRAConfig.from_dict({**self, "vera_d": None, "vera_b": None, "init_weights": "lora"})
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from adapterzoo.core.fields import POSITIVE, Rule, one_of
+from adapterzoo.core.fields import POSITIVE, SIZE, Rule, one_of
 from adapterzoo.core.keymap import Row
 from adapterzoo.core.run import Ctx
 from adapterzoo.core.sites import Site
@@ -44,7 +44,7 @@ class MTLLoRAConfig(LoRAConfig, MultiTaskConfig):
     architecture: ClassVar[str | None] = "mtl_lora"
     rules: ClassVar[Mapping[str, Rule]] = {
         **LoRAConfig.rules,
-        "n_up_projection": POSITIVE,
+        "n_up_projection": SIZE,
         "task_specific_matrix_type": one_of("singular_values", "linear"),
         "weights_sharpness": POSITIVE,
     }

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adapterzoo.core.config import NetworkConfig
-from adapterzoo.core.fields import CHANCE, POSITIVE, Rule
+from adapterzoo.core.fields import CHANCE, SIZE, Rule
 from adapterzoo.core.keymap import Row
 from adapterzoo.core.run import KV, Ctx
 from adapterzoo.core.sites import Site
@@ -51,8 +51,8 @@ class PrefixTuningConfig(AdapterConfig):
     hub_infix: ClassVar[str] = "prefix_tuning.prefix_gates"
     hub_shared: ClassVar[str] = "prefix_tuning.prefix_tunings"
     rules: ClassVar[Mapping[str, Rule]] = {
-        "prefix_length": POSITIVE,
-        "bottleneck_size": POSITIVE,
+        "prefix_length": SIZE,
+        "bottleneck_size": SIZE,
         "non_linearity": ACTIVATION,
         "dropout": CHANCE,
     }

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adapterzoo.core.config import NetworkConfig
-from adapterzoo.core.fields import POSITIVE, Rule, one_of
+from adapterzoo.core.fields import POSITIVE, SIZE, Rule, one_of
 from adapterzoo.core.run import Ctx, Tokens
 from adapterzoo.core.sites import Site
 from adapterzoo.methods.base import METHODS, PRESETS, AdapterConfig, WeightOf, seeded
@@ -45,7 +45,7 @@ class PromptTuningConfig(AdapterConfig):
     hub_infix: ClassVar[str] = "prompt_tuning.prompt_tunings"
     own_fields: ClassVar[tuple[str, ...]] = ("random_uniform_scale",)
     rules: ClassVar[Mapping[str, Rule]] = {
-        "prompt_length": POSITIVE,
+        "prompt_length": SIZE,
         "prompt_init": one_of("random_uniform", "from_string"),
         "random_uniform_scale": POSITIVE,
         "combine": one_of("prefix", "prefix_after_bos"),

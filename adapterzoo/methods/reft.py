@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adapterzoo.core.config import NetworkConfig
-from adapterzoo.core.fields import CHANCE, NATURAL, POSITIVE, Rule, one_of
+from adapterzoo.core.fields import CHANCE, NATURAL, SIZE, Rule, one_of
 from adapterzoo.core.keymap import Row
 from adapterzoo.core.run import Ctx
 from adapterzoo.core.sites import Site
@@ -60,7 +60,7 @@ class ReftConfig(AdapterConfig):
         "layers": _LAYERS,
         "prefix_positions": NATURAL,
         "suffix_positions": NATURAL,
-        "r": POSITIVE,
+        "r": SIZE,
         "dropout": CHANCE,
         "non_linearity": ACTIVATION,
         "dtype": one_of(None, "float16", "bfloat16", "float32", "float64"),

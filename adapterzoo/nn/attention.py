@@ -18,7 +18,7 @@ from adapterzoo.core.run import KV, Ctx, KVPart, Run, Tokens, Unit
 from adapterzoo.nn.acting import adapt, folded_parts, may_write, projected
 from adapterzoo.nn.by_rows import attend_rows
 from adapterzoo.nn.cache import Slot
-from adapterzoo.nn.dropout import dropped_product
+from adapterzoo.nn.dropout import dropped_attention, dropped_product
 from adapterzoo.nn.layout import Layout
 from adapterzoo.nn.linear import Linear, Packed, linear
 from adapterzoo.nn.relative import Distances
@@ -146,6 +146,8 @@ def attend(
     if not scored:
         seen = seen if bias is None else _masked(bias, seen)
         return F.scaled_dot_product_attention(q, kv.k, kv.v, seen, dropout, causal, scale=scale), None
+    if bias is None and dropout > 0 and not need_weights:
+        return dropped_attention(q, kv.k, kv.v, scale, seen, dropout), None
     scores = (q * scale) @ kv.k.transpose(2, 3)
     weights = _masked(scores if bias is None else scores + bias, seen).softmax(-1)
     return dropped_product(weights, dropout, kv.v), weights if need_weights else None
@@ -245,6 +247,18 @@ class QKV(nn.Module):
             return self.bias[part * self.width : (part + 1) * self.width]
         q, v = self.bias.chunk(2)
         return (q, torch.zeros_like(q), v)[part]
+
+
+def _alone(bare: tuple[Tensor, Tensor, Tensor], acted: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values, of which none keeps the memory of all three for the backward pass.
+
+    They are parts of one tensor. Where a unit made some of them anew, the rest would hold on to it as a whole.
+    """
+    left = [one is other for one, other in zip(bare, acted, strict=True)]
+    if not torch.is_grad_enabled() or all(left) or not any(left) or torch.compiler.is_compiling():
+        return acted
+    q, k, v = (one.contiguous() if stays else one for one, stays in zip(acted, left, strict=True))
+    return q, k, v
 
 
 class SiteNames(NamedTuple):
@@ -369,10 +383,11 @@ class Attention(nn.Module):
         else:
             q, k, v = linear(x, *folded.pair).chunk(3, -1)
             units = {name: units[name] for part, name in enumerate(sites[:3]) if name in units and part in folded.left}
+        bare = q, k, v
         q = adapt(sites.q, q, x, self.qkv.q, batch.layout, batch.run, units, own)
         k = adapt(sites.k, k, source.hidden, self.qkv.k, source.layout, batch.run, units, own)
         v = adapt(sites.v, v, source.hidden, self.qkv.v, source.layout, batch.run, units, own)
-        return q, k, v
+        return (q, k, v) if cross else _alone(bare, (q, k, v))
 
     def _split(self, grid: Tensor) -> Tensor:
         """(B, T, D) to (B, H, T, E)."""

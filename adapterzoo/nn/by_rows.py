@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adapterzoo.nn.dropout import dropped_product
+from adapterzoo.nn.dropout import dropped_attention
 
 LEAST = 24
 """Tokens of a row, on average, from which on a call for each row is quicker than one call for the grid."""
@@ -41,7 +41,7 @@ def attend_rows(
 
     def row(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         if dropout:  # PyTorch's own way is the same on CPUs, but slower
-            return dropped_product(((query * scale) @ key.mT).softmax(-1), dropout, value)
+            return dropped_attention(query, key, value, scale, None, dropout)
         return F.scaled_dot_product_attention(query, key, value, is_causal=causal, scale=scale)
 
     return torch.cat([row(*parts)[0].transpose(0, 1).flatten(1) for parts in zip(*split, strict=True)])

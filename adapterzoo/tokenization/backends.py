@@ -16,7 +16,7 @@ from tokenizers.processors import RobertaProcessing, TemplateProcessing
 
 from adapterzoo import store
 from adapterzoo.tokenization import files
-from adapterzoo.tokenization.settings import BERT_DEFAULTS, ROBERTA_DEFAULTS, apply
+from adapterzoo.tokenization.settings import BERT_DEFAULTS, ROBERTA_DEFAULTS, apply, checked
 from adapterzoo.tokenization.tokens import add_listed, content_of, usual_specials
 
 Opened = tuple[Any, dict[str, Any]]  # a `tokenizers.Tokenizer` and its settings
@@ -58,7 +58,7 @@ def _read_settings(config: Path | None, specials: Path | None, over: Mapping[str
         settings.update(files.read_json(specials))
     if "model_max_length" not in settings and "max_len" in settings:
         settings["model_max_length"] = settings["max_len"]
-    return {**settings, **over}
+    return checked({**settings, **over})
 
 
 def _from_json(path: Path, given: Mapping[str, Any]) -> Opened:
@@ -67,6 +67,7 @@ def _from_json(path: Path, given: Mapping[str, Any]) -> Opened:
         backend = Backend.from_str(text)
     except Exception as err:  # the package raises nothing more precise
         raise ValueError(f"{path} cannot be read as a tokenizer (cut short?): {err}") from err
+    files.check_ids(path, backend.get_vocab(with_added_tokens=True))
     settings = {**usual_specials(backend), **_padding_settings(backend), **given}
     apply(backend, given)
     add_listed(backend, settings, {})
@@ -99,9 +100,11 @@ def _from_wordpiece(path: Path, added: Path | None, given: Mapping[str, Any]) ->
     add_listed(backend, settings, files.read_json(added))
     ends = _ends(backend, settings)
     cls, sep = ends[0][0], ends[1][0]
-    backend.post_processor = TemplateProcessing(
-        single=f"{cls}:0 $A:0 {sep}:0", pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1", special_tokens=ends
-    )
+    single, more = [f"{cls}:0", "$A:0", f"{sep}:0"], ["$B:1", f"{sep}:1"]
+    try:
+        backend.post_processor = TemplateProcessing(single=single, pair=[*single, *more], special_tokens=ends)
+    except Exception as err:  # the package raises nothing more precise
+        raise ValueError(f"{cls!r} and {sep!r} cannot be put around texts as cls_token and sep_token: {err}") from err
     return backend, settings
 
 
@@ -113,6 +116,7 @@ def _from_byte_bpe(vocab: Path, merges: Path, added: Path | None, given: Mapping
     backend.pre_tokenizer = ByteLevel(add_prefix_space=settings["add_prefix_space"])
     backend.decoder = ByteLevelDecoder()
     add_listed(backend, settings, files.read_json(added))
+    files.check_ids(vocab, backend.get_vocab(with_added_tokens=True))  # of which an added one may have taken another's
     cls, sep = _ends(backend, settings)
     backend.post_processor = RobertaProcessing(
         sep=sep, cls=cls, add_prefix_space=settings["add_prefix_space"], trim_offsets=settings["trim_offsets"]
@@ -121,7 +125,7 @@ def _from_byte_bpe(vocab: Path, merges: Path, added: Path | None, given: Mapping
 
 
 def _byte_bpe(vocab: Path, merges: Path) -> Any:
-    files.read_json(vocab)  # for a message that names the file
+    files.check_ids(vocab, files.read_json(vocab))  # for a message that names the file
     try:
         words, pairs = BPE.read_file(str(vocab), str(merges))
         return BPE(words, pairs, continuing_subword_prefix="", end_of_word_suffix="", fuse_unk=False)
@@ -132,6 +136,6 @@ def _byte_bpe(vocab: Path, merges: Path) -> Any:
 def _ends(backend: Any, settings: Mapping[str, Any]) -> list[tuple[str, int]]:
     """The tokens before and after a text, cls and sep, with their ids."""
     ends = [content_of(settings[name], name) for name in ("cls_token", "sep_token")]
-    if None in ends:
+    if not all(ends):
         raise ValueError("a tokenizer made from a vocabulary needs a cls_token and a sep_token")
     return [(token, backend.token_to_id(token)) for token in ends if token]

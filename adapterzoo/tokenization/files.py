@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from adapterzoo import store
+from adapterzoo.core.fields import fits
 from adapterzoo.core.registry import listing
 from adapterzoo.store import Source
+from adapterzoo.writing import together
 
 TOKENIZER = "tokenizer.json"
 WORDPIECE = "vocab.txt"
@@ -16,6 +19,9 @@ BPE_MERGES = "merges.txt"
 CONFIG = "tokenizer_config.json"
 SPECIALS = "special_tokens_map.json"
 ADDED = "added_tokens.json"
+
+MOST_TOKENS = 1 << 22
+"""Ids are below this: in between, there may be such as no token has, but each takes memory."""
 
 
 def missing(source: Source) -> FileNotFoundError:
@@ -62,6 +68,21 @@ def read_vocab(path: Path) -> dict[str, int]:
     return {token: number for number, token in enumerate(lines)}
 
 
+def check_ids(path: Path, vocabulary: dict[str, Any]) -> None:
+    """Check that a file's vocabulary gives each token an id of its own, and none so large that there cannot be as many.
+
+    Raises:
+        FileError: it does not.
+    """
+    if not fits(vocabulary, Mapping[str, int]):
+        raise store.FileError(f"{path} should hold a whole number for each token")
+    ids = vocabulary.values()
+    if ids and not 0 <= min(ids) <= max(ids) < MOST_TOKENS:
+        raise store.FileError(f"{path}: ids must be from 0 to below {MOST_TOKENS:,}, not {min(ids)} or {max(ids)}")
+    if len(set(ids)) < len(vocabulary):
+        raise store.FileError(f"{path} gives one id to several tokens")
+
+
 def write_all(folder: Source, config: dict[str, Any], specials: dict[str, Any], text: str) -> tuple[str, ...]:
     """Write a tokenizer's three files; the directory is made where it is not there.
 
@@ -76,7 +97,8 @@ def write_all(folder: Source, config: dict[str, Any], specials: dict[str, Any], 
     """
     target = Path(folder).expanduser()
     target.mkdir(parents=True, exist_ok=True)
-    store.write_json(target / CONFIG, config)
-    store.write_json(target / SPECIALS, specials)
-    store.write_text(target / TOKENIZER, text)  # last: with it there, the tokenizer is whole
+    with together():
+        store.write_json(target / CONFIG, config)
+        store.write_json(target / SPECIALS, specials)
+        store.write_text(target / TOKENIZER, text)
     return tuple(str(target / name) for name in (CONFIG, SPECIALS, TOKENIZER))

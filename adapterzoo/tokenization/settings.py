@@ -11,6 +11,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.processors import RobertaProcessing
 
+from adapterzoo.core.fields import Rule, wrong_fields
 from adapterzoo.tokenization.tokens import MORE_SPECIALS, SPECIAL_NAMES, TOKEN_FIELDS
 
 BERT_DEFAULTS: dict[str, Any] = {
@@ -48,6 +49,18 @@ OPTIONS = (
     ),
     *("do_lower_case", "strip_accents", "tokenize_chinese_chars", "add_prefix_space", "trim_offsets"),
 )
+_SWITCHES = ("do_lower_case", "tokenize_chinese_chars", "add_prefix_space", "trim_offsets")
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("padding_side", "truncation_side"), str | None),
+    **dict.fromkeys((*_SWITCHES, "strip_accents", "clean_up_tokenization_spaces"), bool | None),
+    "model_input_names": list[str] | tuple[str, ...] | None,
+    "added_tokens_decoder": Mapping[str, object] | None,
+    MORE_SPECIALS: list[object] | tuple[object, ...] | None,
+}
+_RULES = {
+    "model_max_length": Rule("a whole number, 0 or more", lambda count: count is None or is_count(count)),
+    "added_tokens_decoder": Rule("tokens by their ids", lambda tokens: all(key.isdecimal() for key in tokens or ())),
+}
 # Where settings are at home: the part of a tokenizer, the type that it must have, and its field's setting.
 _HOMES: tuple[tuple[str, Any, dict[str, str]], ...] = (
     (
@@ -68,6 +81,24 @@ _HOMES: tuple[tuple[str, Any, dict[str, str]], ...] = (
 )
 # Of old names, other machines and code that is not written along.
 _UNSAVED = ("max_len", "name_or_path", "tokenizer_file", "special_tokens_map_file", "auto_map", "init_inputs")
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value is a number of tokens. That of tokenizers without a limit is 10³⁰."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and (isinstance(value, int) or value.is_integer()) and value >= 0
+
+
+def checked(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the right kinds, without those that say nothing.
+
+    Raises:
+        ValueError: some are of others; all are listed.
+    """
+    wrong = list(wrong_fields(settings, {"model_max_length": object, **_KINDS}, _RULES))
+    if wrong:
+        raise ValueError("the tokenizer's settings: " + "; ".join(wrong))
+    return {name: value for name, value in settings.items() if value is not None or name not in _SWITCHES}
 
 
 def apply(backend: Any, given: Mapping[str, Any]) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from tokenizers import AddedToken
 
+from adapterzoo.core.fields import fits
+
 SPECIAL_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 MORE_SPECIALS = "additional_special_tokens"
 
@@ -75,7 +77,12 @@ def add_listed(backend: Any, settings: Mapping[str, Any], added: Mapping[str, in
         ValueError: a token would get another id than its file says.
     """
     specials = specials_of(settings)
+    if not fits(added, Mapping[str, int]):
+        raise ValueError(f"added tokens must be ids by token, not {added!r}")
     listed = {int(number): token for number, token in (settings.get("added_tokens_decoder") or {}).items()}
+    empty = [number for number, token in listed.items() if not content_of(token)]
+    if empty:
+        raise ValueError(f"the added tokens {empty} have no text")
     listed = listed or {number: token for token, number in added.items()}
     there = {repr(token) for token in backend.get_added_tokens_decoder().values()}
     for number, value in sorted(listed.items()):

@@ -14,6 +14,7 @@ from tests.helpers.converting import Command, command, edit_config, first, rewri
 from tests.helpers.hf_models import peer
 from tests.helpers.real import ROOT
 from tests.helpers.tiny import class_named
+from weights_conversion.cli import commands
 
 __all__ = ["command"]  # a fixture
 PAGE = (ROOT / "docs" / "conversion.md").read_text(encoding="utf-8")
@@ -63,7 +64,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_command_prints_what_the_page_says(folders: Path, command: Command) -> None:
-    assert len(steps()) == 6
+    assert len(steps()) == 12
     for words, printed in steps():
         done = command(*shlex.split(words))
         assert re.fullmatch(pattern(printed), done.out + done.err, re.DOTALL), f"{words}\n{done.out}{done.err}"
@@ -71,12 +72,17 @@ def test_every_command_prints_what_the_page_says(folders: Path, command: Command
     for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
         names: dict[str, object] = {}
         exec(code, names)
+        if "content" in names:
+            assert adapterzoo.formats.read("copy").tensors.keys() == names["content"].tensors.keys()  # type: ignore[attr-defined]
+            continue
         assert names["flexible"].active_head == "default"  # type: ignore[attr-defined]
         assert torch.equal(names["fixed"].head[-1].weight, names["flexible"].heads["default"][-1].weight)  # type: ignore[attr-defined]
 
 
 def test_every_option_is_told_and_every_option_that_is_told_is_there(command: Command) -> None:
     told = set(re.findall(r"`(--?[a-z][a-z-]*)", PAGE))
-    there = set(re.findall(r"(?<![\w-])(--?[a-z][a-z-]*)", command("convert", "-h").out + command("inspect", "-h").out))
+    there = set(
+        re.findall(r"(?<![\w-])(--?[a-z][a-z-]*)", "".join(command(name, "-h").out for name in commands.commands))
+    )
     assert told - there == set()
     assert there - told == {"-h", "--help", "--quiet", "-m"}

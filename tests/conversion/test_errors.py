@@ -116,7 +116,7 @@ def test_inspect_says_the_same(spoil: str, src: Path, command: Command) -> None:
 
 @pytest.mark.parametrize("name", ["inspect", "convert"])
 def test_pickle_is_read_only_when_the_caller_says_so(name: str, src: Path, tmp_path: Path, command: Command) -> None:
-    rewrite(src, dict)
+    rewrite(src, dict, pickled=True)
     target = [tmp_path / "dst"] if name == "convert" else []
     done = command(name, src, *target)
     assert (done.code, done.out) == (1, "") and "--allow-pickle" in done.err
@@ -124,10 +124,10 @@ def test_pickle_is_read_only_when_the_caller_says_so(name: str, src: Path, tmp_p
 
 
 def test_a_pickle_of_anything_but_tensors_is_refused(src: Path, tmp_path: Path, command: Command) -> None:
-    rewrite(src, dict)
+    rewrite(src, dict, pickled=True)
     torch.save({"a": Path("/")}, src / "pytorch_model.bin")
     done = command("convert", src, tmp_path / "dst", "--allow-pickle")
-    assert (done.code, done.out) == (1, "") and "no whole PyTorch file of tensors alone" in done.err
+    assert (done.code, done.out) == (1, "") and "pytorch_model.bin" in done.err and "Path" in done.err
 
 
 @pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name != next(iter(ARCHITECTURES))])
@@ -167,7 +167,7 @@ ADAPTERS: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
     "other model": (adapter_config(model_type="gpt5"), ["no architecture 'gpt5'", *ARCHITECTURES]),
     "other method": (adapter_config(config={"architecture": "lara"}), ["no adapter method 'lara'", "lora"]),
     "other field": (adapter_config(config={"architecture": "lora", "rr": 3}), ["no field 'rr'"]),
-    "of PEFT": (adapter_config(peft_type="LORA"), ["PEFT"]),
+    "of PEFT": (adapter_config(peft_type="LORA"), ["neither adapter_model.safetensors nor adapter_model.bin"]),
     "no weights": (lambda src: (src / "adapter.safetensors").unlink(), ["no adapter's tensors"]),
     "truncated": (lambda src: cut(src / "adapter.safetensors"), ["no whole safetensors file"]),
 }
@@ -183,9 +183,11 @@ def test_an_adapter_that_is_wrong_is_named(spoil: str, good_adapter: Path, tmp_p
     assert [word for word in words if word not in done.err] == [], done.err
 
 
-def test_an_adapter_is_no_checkpoint_to_convert(good_adapter: Path, tmp_path: Path, command: Command) -> None:
-    done = command("convert", good_adapter, tmp_path / "dst")
-    assert (done.code, done.out) == (1, "") and "has no config.json" in done.err
+@pytest.mark.parametrize("to", ["hf", "adapterzoo"])
+def test_an_adapter_becomes_no_model(to: str, good_adapter: Path, tmp_path: Path, command: Command) -> None:
+    done = command("convert", good_adapter, tmp_path / "dst", "--to", to)
+    assert (done.code, done.out) == (1, "") and "can become is adapterhub or peft" in done.err
+    assert not (tmp_path / "dst").exists()
 
 
 @pytest.mark.parametrize(
@@ -198,11 +200,15 @@ def test_an_adapter_is_no_checkpoint_to_convert(good_adapter: Path, tmp_path: Pa
         ["convert", "src", "dst", "--dtype", "int8"],
         ["inspect", "src", "--model-type", "gpt5"],
         ["inspect", "src", "--force"],
+        ["convert", "src", "dst", "--shard-size", "many"],
+        ["diff", "src"],
+        ["merge", "src", "dst"],
+        ["verify", "src"],
     ],
 )
 def test_a_command_that_cannot_be_understood_exits_with_2(words: list[str], command: Command) -> None:
     done = command(*words)
-    assert (done.code, done.out) == (2, "") and done.err.startswith("usage: ")
+    assert (done.code, done.out) == (2, "") and done.err.startswith("Usage: ")
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["inspect", "-h"], ["convert", "-h"]])

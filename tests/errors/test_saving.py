@@ -9,10 +9,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import safetensors.torch
 import torch
 
-from adapterzoo import AutoAdapterModel, UnknownName
+from adapterzoo import AutoAdapterModel, UnknownName, streaming
 from adapterzoo.writing import together, write_whole
 from tests.errors.conftest import furnished
 from tests.helpers.adapting import same_bits, tensors_of
@@ -104,7 +103,7 @@ def fail_at(monkeypatch, module, name, number):
     return calls
 
 
-STEPS = [(safetensors.torch, "save_file"), (os, "fsync"), (os, "replace"), (os, "chmod"), (os, "link")]
+STEPS = [(streaming, "write"), (os, "fsync"), (os, "replace"), (os, "chmod"), (os, "link")]
 
 
 def interrupted_everywhere(monkeypatch, module, step, attempt, folder):

@@ -75,9 +75,15 @@ def tensors_in(folder: Path) -> dict[str, Tensor]:
     return safetensors.torch.load_file(folder / "model.safetensors")
 
 
-def rewrite(folder: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Change the tensors of a folder's checkpoint; it is a PyTorch file afterwards."""
+def rewrite(
+    folder: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]], pickled: bool = False
+) -> dict[str, Tensor]:
+    """Change the tensors of a folder's checkpoint; if `pickled`, it is a PyTorch file afterwards."""
     tensors = change(tensors_in(folder))
+    if not pickled:
+        apart = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+        safetensors.torch.save_file(apart, folder / "model.safetensors")
+        return tensors
     (folder / "model.safetensors").unlink()
     torch.save(tensors, folder / "pytorch_model.bin")
     return tensors

@@ -30,16 +30,21 @@ def rxnfp_dir(name: str = "bert_ft") -> Path:
     return packaged_dir("rxnfp", name)
 
 
-def packaged_dir(package: str, folder: str) -> Path:
-    """Return the folder of that name, with a config.json, in an installed package, without importing it."""
+def sapiens_dir() -> Path:
+    """Return the folder of Sapiens' two RoBERTas over antibodies, fairseq's files, or raise FileNotFoundError."""
+    return packaged_dir("sapiens", "v1", "dict.txt")
+
+
+def packaged_dir(package: str, folder: str, file: str = "config.json") -> Path:
+    """Return the folder of that name, with that file, in an installed package, without importing it."""
     try:
         listed = files(package) or []
     except PackageNotFoundError:
         raise FileNotFoundError(f"the package {package} is not installed; `make test` installs it") from None
     for path in listed:
-        if path.parts[-2:] == (folder, "config.json"):
+        if path.parts[-2:] == (folder, file):
             return Path(str(path.locate())).resolve().parent
-    raise FileNotFoundError(f"the package {package} holds no folder {folder!r} with a config.json")
+    raise FileNotFoundError(f"the package {package} holds no folder {folder!r} with a {file}")
 
 
 def english_words() -> list[str]:

@@ -8,7 +8,7 @@ import torch
 from adapterzoo.core.run import KV
 from adapterzoo.nn.attention import Mask, attend
 from adapterzoo.nn.by_rows import attend_rows
-from adapterzoo.nn.dropout import dropped, dropped_product
+from adapterzoo.nn.dropout import dropped, dropped_attention, dropped_product
 from tests.helpers.comparing import assert_close
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
@@ -108,3 +108,35 @@ def test_attention_row_by_row_with_dropout_is_on_average_that_without():
 
     torch.testing.assert_close(tried(DRAWS // 4, 0.3), tried(1, 0.0), rtol=0, atol=0.15)
     assert not torch.equal(tried(1, 0.3), tried(1, 0.0))
+
+
+def seeded_attention(q, k, v, seen):
+    torch.manual_seed(1)
+    return dropped_attention(q, k, v, 0.5, seen, 0.3)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_with_dropout_computes_its_probabilities_again(masked):
+    q, k, v = (torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    seen = torch.tensor([[True, True, True, False], [True, False, True, True]])[:, None, None] if masked else None
+    scores = (q * 0.5) @ k.mT
+    weights = (scores if seen is None else scores.masked_fill(~seen, -torch.inf)).softmax(-1)
+    torch.manual_seed(1)
+    expected = dropped_product(weights, 0.3, v)
+    out = seeded_attention(q, k, v, seen)
+    assert_close(out, expected)
+    weight = torch.randn_like(out)
+    for own, other in zip(*(torch.autograd.grad((y * weight).sum(), (q, k, v)) for y in (out, expected)), strict=True):
+        assert_close(own, other)
+    assert torch.autograd.gradcheck(lambda *of: seeded_attention(*of, seen), (q, k, v))
+    assert torch.autograd.gradgradcheck(lambda *of: seeded_attention(*of, seen), (q, k, v))
+    (alone,) = torch.autograd.grad((seeded_attention(q.detach(), k.detach(), v, seen) * weight).sum(), v)
+    assert_close(alone, torch.autograd.grad((seeded_attention(q, k, v, seen) * weight).sum(), v)[0])
+
+
+def test_of_attention_with_dropout_a_byte_a_probability_is_remembered():
+    q, k, v = (torch.randn(2, 3, 64, 4, requires_grad=True) for _ in range(3))
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.nbytes) or t, lambda t: t):
+        dropped_attention(q, k, v, 0.5, None, 0.3)
+    assert sum(kept) == 3 * q.nbytes + 2 * 3 * 64 * 64

@@ -7,13 +7,14 @@
 None of them needs a model: an architecture's tables and a network's numbers are enough.
 """
 
-from adapterzoo.formats.peft.adapter import CONFIG, WEIGHTS, Imported, export_adapter, import_adapter
+from adapterzoo.formats.peft.adapter import CONFIG, STEM, WEIGHTS, Imported, export_adapter, import_adapter
 from adapterzoo.formats.peft.config import read_config, tensor_names, write_config
 from adapterzoo.formats.peft.kinds import KINDS
 
 __all__ = [
     "CONFIG",
     "KINDS",
+    "STEM",
     "WEIGHTS",
     "Imported",
     "export_adapter",

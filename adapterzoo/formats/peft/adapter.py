@@ -10,6 +10,7 @@ from torch import Tensor
 from adapterzoo.adapter import Adapter
 from adapterzoo.archs.base import Architecture
 from adapterzoo.core.blank import give
+from adapterzoo.core.misfit import misfit
 from adapterzoo.formats.peft.config import kind_for, kind_of, places_of, read_config
 from adapterzoo.formats.peft.kinds import Kind, Slot
 from adapterzoo.formats.peft.places import Places
@@ -82,10 +83,8 @@ def _wrong(slots: list[Slot], found: Mapping[str, Tensor]) -> Iterator[str]:
     for slot in slots:
         if slot.theirs not in found:
             yield f"{slot.theirs} is not there"
-        elif (shape := tuple(found[slot.theirs].shape)) != slot.shape:
-            yield f"{slot.theirs} has shape {shape}, not {slot.shape}"
-        elif not found[slot.theirs].is_floating_point():
-            yield f"{slot.theirs} holds {found[slot.theirs].dtype}, not numbers with a fraction"
+        elif wrong := misfit(found[slot.theirs], slot.shape):
+            yield f"{slot.theirs} {wrong}"
 
 
 def _changed(rest: dict[str, Tensor], places: Places, kind: Kind, network: Transformer) -> Iterator[str]:

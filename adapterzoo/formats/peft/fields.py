@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from adapterzoo.core.fields import Rule, fits, words
+from adapterzoo.core.fields import Rule, fits, too_large, words
 
 T = TypeVar("T")
 
@@ -53,6 +53,8 @@ class Fields:
             self.problems.append(f"its {name} must be {words(kind)}, not {value!r}")
         elif rule is not None and not rule.holds(value):
             self.problems.append(f"its {name} must be {rule.text}, not {value!r}")
+        elif rule is not None and too_large(value, rule):
+            self.problems.append(f"its {name} must be {rule.most:,} at most, not {value!r}")
         else:
             return value  # type: ignore[no-any-return]  # of that kind, as was just checked
         return otherwise

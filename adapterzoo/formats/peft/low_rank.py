@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from adapterzoo.core.fields import CHANCE, POSITIVE
+from adapterzoo.core.fields import CHANCE, SIZE
 from adapterzoo.core.sites import Site
 from adapterzoo.formats.peft.fields import Fields
 from adapterzoo.formats.peft.kinds import KINDS, Kind, Slot, Tensors, covered
@@ -31,7 +31,7 @@ def takes(config: AdapterConfig) -> bool:
 
 def read(fields: Fields, places: Places, stem: str) -> AdapterConfig:
     """LoRAConfig for the modules that the file names."""
-    rank, strength = fields.get("r", int, 8, POSITIVE), fields.get("lora_alpha", float, 8)
+    rank, strength = fields.get("r", int, 8, SIZE), fields.get("lora_alpha", float, 8)
     found = chosen(fields, places, ("linear", "lookup"), stem)
     ranks, strengths = (_by_site(fields, name, kind, found, places, stem) for name, kind in _PATTERNS.items())
     dora = fields.get("use_dora", bool, False)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adapterzoo.core.fields import POSITIVE
+from adapterzoo.core.fields import SIZE
 from adapterzoo.core.sites import Site
 from adapterzoo.formats.peft.fields import Fields
 from adapterzoo.formats.peft.kinds import KINDS, Kind, Slot, Tensors
@@ -38,7 +38,7 @@ def takes_prefix(config: AdapterConfig) -> bool:
 
 def read_prefix(fields: Fields, places: Places, stem: str) -> AdapterConfig:
     """Flat prefixes before the keys and values of a lone stack; an MLP that made them is not in the file."""
-    network, length = places.network, fields.get("num_virtual_tokens", int, 0, POSITIVE)
+    network, length = places.network, fields.get("num_virtual_tokens", int, 0, SIZE)
     if network.decoder is not None:
         fields.problems.append(
             "PEFT's prefixes of a decoder under an encoder cannot be had: they move the positions of its tokens, which "
@@ -135,7 +135,7 @@ def takes_prompt(config: AdapterConfig) -> bool:
 
 def read_prompt(fields: Fields, places: Places, stem: str) -> AdapterConfig:
     """A prompt in front of the first stack's input."""
-    length, stack = fields.get("num_virtual_tokens", int, 0, POSITIVE), places.network.first
+    length, stack = fields.get("num_virtual_tokens", int, 0, SIZE), places.network.first
     if stack.room is not None and length > stack.room:
         fields.problems.append(f"its prompt has {length} positions, but the model has {stack.room}")
     _check_sizes(fields, token_dim=stack.token_width)

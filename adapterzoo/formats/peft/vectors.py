@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapterzoo.core.fields import CHANCE, NATURAL, POSITIVE
+from adapterzoo.core.fields import CHANCE, NATURAL, SIZE
 from adapterzoo.core.sites import Site, sites_of
 from adapterzoo.formats.peft.fields import Fields
 from adapterzoo.formats.peft.kinds import KINDS, Kind, Slot, Tensors, covered
@@ -99,7 +99,7 @@ MATRICES = {"base_model.vera_A": "shared.shared.lora_A", "base_model.vera_B": "s
 
 def read_vera(fields: Fields, places: Places, stem: str) -> AdapterConfig:
     """VeRA for the modules that the file names; PEFT scales nothing by α/r, so that α is r."""
-    rank, start = fields.get("r", int, 256, POSITIVE), fields.get("d_initial", float, 0.1)
+    rank, start = fields.get("r", int, 256, SIZE), fields.get("d_initial", float, 0.1)
     found, dropout = chosen(fields, places, ("linear",), stem), fields.get("vera_dropout", float, 0.0, CHANCE)
     fields.only("bias", "none")
     fields.get("save_projection", bool, True)

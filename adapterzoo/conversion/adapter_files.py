@@ -1,0 +1,73 @@
+"""An adapter's files in another format, without the model that the adapter is for, as far as that goes."""
+
+from __future__ import annotations
+
+import os
+from functools import reduce
+from pathlib import Path
+
+import torch
+
+from adapterzoo import peft_files
+from adapterzoo.adapting import FORMATS
+from adapterzoo.auto import AutoAdapterModel
+from adapterzoo.conversion.stand_ins import HINT, only, stand_ins, taken
+from adapterzoo.core.registry import unknown
+from adapterzoo.formats import read
+from adapterzoo.store import FileError, Source
+
+
+def convert_adapter(
+    source: Source,
+    folder: Path,
+    to: str,
+    name: str | None = None,
+    base: Source | None = None,
+    model_type: str | None = None,
+    dtype: torch.dtype | None = None,
+    with_head: bool = True,
+) -> str:
+    """Write an adapter, and the head beside it, in a format of today.
+
+    Args:
+        source: the adapter's directory, or its repository on the Hub.
+        folder: an empty directory.
+        to: "adapterhub" or "peft".
+        name: the adapter's new name; its own if None.
+        base: the model that it is for. Without, its sizes are taken from the tensors' names and shapes.
+        model_type: the model's architecture, where the files do not say it and there is no `base`.
+        dtype: of the tensors written; as they are if None.
+        with_head: whether the head beside it goes along.
+
+    Returns:
+        The adapter's name.
+
+    Raises:
+        FileNotFoundError: there is no such adapter.
+        ValueError: it cannot be read, or the format has nothing that computes the same, or what it would need of the
+            model is not known without it; the message says what.
+    """
+    if to not in FORMATS:
+        raise ValueError(unknown("format of adapters", to, FORMATS))
+    content = read(peft_files.folder_of(source))
+    if content.kind != "adapter":
+        raise FileError(f"{os.fspath(source)!r} holds a {content.kind}, not an adapter")
+    models = [AutoAdapterModel.from_pretrained(base)] if base is not None else stand_ins(content, model_type)
+    model, found = only(taken(models, source, name, allow_pickle=False), source)
+    said = content.config.get("model_name") or content.config.get("base_model_name_or_path")
+    model.config.extra["_name_or_path"] = said or ""
+    kept = reduce(torch.promote_types, {tensor.dtype for tensor in content.tensors.values()})
+    model.adapters[found].to(dtype or kept)
+    for head in model.heads_of().values():
+        head.to(dtype or kept)
+    model.save_adapter(folder, found, with_head=with_head, to=to)
+    if base is None and to == "peft":
+        _check_told(folder)
+    return found
+
+
+def _check_told(folder: Path) -> None:
+    """Make sure that nothing was written that was but guessed."""
+    heads = read(folder).config.get("num_attention_heads")
+    if heads is not None:
+        raise ValueError(f"PEFT's file says how many attention heads the model has, which is not known; {HINT}")

@@ -1,0 +1,154 @@
+"""A directory of any known format as it lies there: its JSON and its tensors, read and written without a model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from adapterzoo.formats import adapterhub, adapterhub_fusion, hf, peft, shards
+from adapterzoo.store import FileError, Source, contents, find, read_json, read_tensors, write_json, write_tensors
+from adapterzoo.writing import together
+
+
+class Files(NamedTuple):
+    """One thing that a directory may hold.
+
+    Attributes:
+        kind: "model", "adapter", "fusion", "setup" or "head".
+        format: "hf", "adapterhub" or "peft".
+        config: the name of its JSON file.
+        weights: the names that the file of its tensors may have, the one that is written first; () where it has none.
+        below: where its parts lie, as a pattern.
+        told: whether a JSON file of that name is of this format.
+    """
+
+    kind: str
+    format: str
+    config: str
+    weights: tuple[str, ...]
+    below: str | None = None
+    told: Callable[[Mapping[str, Any]], bool] = lambda content: True
+
+
+FILES = (
+    Files("model", "hf", "config.json", hf.WEIGHTS, "*/*"),
+    Files("adapter", "peft", peft.CONFIG, peft.WEIGHTS, None, lambda content: "peft_type" in content),
+    Files("adapter", "adapterhub", adapterhub.CONFIG, adapterhub.WEIGHTS, None, lambda content: "config" in content),
+    Files("fusion", "adapterhub", adapterhub_fusion.CONFIG, adapterhub_fusion.WEIGHTS),
+    Files("setup", "adapterhub", adapterhub_fusion.SETUP, (), "*"),
+    Files("head", "adapterhub", adapterhub.HEAD_CONFIG, adapterhub.HEAD_WEIGHTS),
+)
+"""All of them. Where a directory holds several, it is the first; the others are its parts."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a directory holds.
+
+    Attributes:
+        kind: "model", "adapter", "fusion", "setup" or "head".
+        format: "hf", "adapterhub" or "peft".
+        config: what its JSON file holds.
+        tensors: its tensors by the file's own names; each is read when it is looked at.
+        parts: what else lies in the same directory, by its kind, or in folders below, by their paths: the head beside
+            an adapter, the adapters and heads of a model, the members of a setup.
+    """
+
+    kind: str
+    format: str
+    config: dict[str, Any]
+    tensors: Mapping[str, Tensor]
+    parts: dict[str, Content] = field(default_factory=dict)
+
+
+def read(source: Source, allow_pickle: bool = False, revision: str | None = None) -> Content:
+    """What a directory, or a repository on the Hub, holds.
+
+    Args:
+        source: the directory or repository. Of a repository, what lies in folders below is not looked for.
+        allow_pickle: whether PyTorch's own files may be read, too (tensors only, no code is run).
+        revision: branch, tag or commit on the Hub.
+
+    Raises:
+        FileNotFoundError: it is not there, or holds nothing of a known format; the message says what it holds.
+        FileError: a file cannot be read as what it should be.
+    """
+    here = [(one, read_json(path)) for one in FILES if (path := find(source, one.config, revision)) is not None]
+    here = [(one, config) for one, config in here if one.told(config)]
+    if not here:
+        names = ", ".join(dict.fromkeys(one.config for one in FILES))
+        raise FileNotFoundError(f"{os.fspath(source)!r} has none of {names} that is known; {contents(source)}")
+    (first, config), *others = here
+    others = [(one, told) for one, told in others if one.config != first.config]
+    parts = {
+        one.kind: Content(one.kind, one.format, told, _tensors(source, one, allow_pickle, revision))
+        for one, told in others
+    }
+    for folder in _below(source, first.below):
+        parts[folder.relative_to(source).as_posix()] = read(folder, allow_pickle)
+    return Content(first.kind, first.format, config, _tensors(source, first, allow_pickle, revision), parts)
+
+
+def _tensors(source: Source, files: Files, allow_pickle: bool, revision: str | None) -> Mapping[str, Tensor]:
+    if files.kind == "model":
+        return hf.open_checkpoint(source, allow_pickle, revision, kept=False)
+    path = next((path for name in files.weights if (path := find(source, name, revision)) is not None), None)
+    if path is None and files.weights:
+        raise FileNotFoundError(f"{os.fspath(source)!r} has {files.config}, but neither {' nor '.join(files.weights)}")
+    return {} if path is None else read_tensors(path, allow_pickle, mapped=True, kept=False)
+
+
+def _below(source: Source, pattern: str | None) -> Iterator[Path]:
+    """The folders of parts."""
+    if pattern is None or not os.path.isdir(source):
+        return
+    for folder in sorted(Path(source).glob(pattern)):
+        if any((folder / one.config).is_file() for one in FILES):
+            yield folder
+
+
+def write(content: Content, directory: Source, dtype: torch.dtype | None = None, shard_size: int | None = None) -> None:
+    """Write a directory in its own format: JSON, and tensors as safetensors. All of it appears, or nothing.
+
+    Args:
+        content: what to write.
+        directory: where to. Files of other things there stay.
+        dtype: dtype of numbers with a fraction; their own if None.
+        shard_size: bytes up to which a model's tensors lie in one file; of what is larger, shards and their index.
+
+    Raises:
+        FileExistsError: tensors lie there under a name that would be read before, or beside, what is written.
+        ValueError: a name is no name of a file within the directory.
+    """
+    folder = Path(directory)
+    with together():
+        _write(content, folder, dtype, shard_size)
+        for name, part in content.parts.items():
+            place = folder if name == part.kind else folder / name
+            if not place.resolve().is_relative_to(folder.resolve()):
+                raise ValueError(f"part {name!r} would lie outside of {os.fspath(directory)!r}")
+            _write(part, place, dtype, shard_size)
+
+
+def _write(content: Content, folder: Path, dtype: torch.dtype | None, shard_size: int | None) -> None:
+    files = next((one for one in FILES if (one.kind, one.format) == (content.kind, content.format)), None)
+    if files is None:
+        known = ", ".join(f"{one.kind} of {one.format}" for one in FILES)
+        raise FileError(f"there are no files of {content.kind} of {content.format}; there are {known}")
+    tensors = content.tensors if dtype is None else shards.Cast(content.tensors, dtype)
+    size = shard_size if content.kind == "model" else None
+    names = shards.plan(tensors, files.weights[0], size) if files.weights else {}
+    stale = [name for name in files.weights if name not in names and (folder / name).exists()]
+    if stale:
+        raise FileExistsError(f"{folder} has {', '.join(stale)}, too; write to another directory")
+    for name, some in names.items():
+        write_tensors(folder / name, shards.Some(tensors, some))
+    if len(names) > 1:
+        write_json(folder / shards.INDEX, shards.index(tensors, names))
+    write_json(folder / files.config, content.config)

@@ -1,0 +1,148 @@
+"""Opening a checkpoint of fairseq's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from adapterzoo.core.registry import UnknownName, unknown
+from adapterzoo.formats.fairseq.args import Args
+from adapterzoo.formats.fairseq.kinds import BART, HEADS, ROBERTA, Kind, shape_of
+from adapterzoo.formats.fairseq.words import tokenizer_files
+from adapterzoo.formats.foreign import Foreign
+from adapterzoo.formats.pickled import read_pickled
+from adapterzoo.store import FileError, Source, contents
+
+FILES = ("model.pt", "checkpoint_best.pt", "checkpoint_last.pt")
+"""The names that a checkpoint's file usually has, the likeliest first."""
+
+LANGUAGE = "lm_head"
+"""What to call the head of pretraining where a head is chosen."""
+
+_NO_WEIGHT = re.compile(r"(.*\.)?(version|_float_tensor)")
+_JOINT = re.compile(r"(.*\.(?:self|encoder)_attn\.)in_proj_(weight|bias)")
+_HEAD = re.compile(rf"{HEADS}\.(.+)\.((?:dense|out_proj)\.\w+)")
+
+
+def open_fairseq(source: Source, folder: Path, head: str | None = None) -> Foreign:
+    """Read a checkpoint of fairseq's RoBERTa or BART.
+
+    Args:
+        source: its file, or the directory that holds it. The dictionary is looked for beside it.
+        folder: an empty folder, in which the tensors lie as long as they are used; see `read_pickled`.
+        head: which head to take: the name of one of its classification heads, or "lm_head" for that of pretraining. If
+            None, it is the one classification head that there is, or else the other.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        FileError: it cannot be read, or is no RoBERTa or BART.
+        ValueError: there is no such head, or there are several and none is chosen.
+    """
+    path = find_file(source)
+    found = read_pickled(path, folder, parts=("args", "cfg", "model"))
+    args = Args(path, found.facts)
+    names = [name for name in sorted(found.tensors) if name.startswith("model.")]
+    tensors = dict(modern({name.removeprefix("model."): found.tensors[name] for name in names}))
+    kind = BART if any(name.startswith("decoder.layers.") for name in tensors) else ROBERTA
+    return _turned(args, kind, tensors, choose(path, kind, tensors, head))
+
+
+def find_file(source: Source) -> Path:
+    """The file of a checkpoint: `source` itself, or the one that lies there.
+
+    Raises:
+        FileNotFoundError: there is none.
+        FileError: there are several, and none has the usual name.
+    """
+    path = Path(source)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise FileNotFoundError(f"there is no file or directory {str(path)!r}")
+    usual = [path / name for name in FILES if (path / name).is_file()]
+    there = usual[:1] or sorted(path.glob("*.pt"))
+    if not there:
+        raise FileNotFoundError(f"{str(path)!r} has no file *.pt; {contents(path)}")
+    if len(there) > 1:
+        raise FileError(f"{str(path)!r} has several checkpoints; name one: {', '.join(file.name for file in there)}")
+    return there[0]
+
+
+def modern(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """A checkpoint under fairseq's latest names: RoBERTa is an encoder; queries, keys and values are apart.
+
+    Raises:
+        FileError: a tensor that joins these cannot be cut.
+    """
+    decoder = any(name.startswith("decoder.sentence_encoder.") for name in tensors)
+    for name, tensor in tensors.items():
+        if _NO_WEIGHT.fullmatch(name):
+            continue
+        if decoder:
+            name = re.sub(r"^decoder\.", "encoder.", name)
+        name = name.replace(".emb_layer_norm.", ".layernorm_embedding.")
+        joint = _JOINT.fullmatch(name)
+        if joint is None:
+            yield name, tensor
+        elif tensor.dim() == 0 or len(tensor) % 3:
+            raise FileError(f"{name} should be three projections in one, not {tuple(tensor.shape)}")
+        else:
+            for part, own in zip("qkv", tensor.chunk(3), strict=True):
+                yield f"{joint[1]}{part}_proj.{joint[2]}", own
+
+
+def choose(path: Path, kind: Kind, tensors: Mapping[str, Tensor], head: str | None) -> str | None:
+    """The name of the head to take; None where there is none. See `open_fairseq`.
+
+    Raises:
+        ValueError: there is no such head, or there are several and none is chosen.
+    """
+    heads = sorted({match[1] for match in map(_HEAD.fullmatch, tensors) if match})
+    language = [LANGUAGE] if any(name.startswith(kind.told_by) for name in tensors) else []
+    if head is not None:
+        if head not in (*heads, *language):
+            raise UnknownName(unknown(f"head of {path}", head, (*heads, *language)))
+        return head
+    if len(heads) > 1:
+        raise ValueError(f"{path} has several classification heads; choose one of {', '.join((*heads, *language))}")
+    return next(iter((*heads, *language)), None)
+
+
+def _turned(args: Args, kind: Kind, tensors: dict[str, Tensor], head: str | None) -> Foreign:
+    """The checkpoint under HF's names."""
+    labels, suffix = None, "Model" if head is None else kind.suffix
+    if head not in (None, LANGUAGE):
+        args.require("pooler_activation_fn", "tanh")
+        labels, suffix = shape_of(args, tensors, f"{HEADS}.{head}.out_proj.weight")[0], "ForSequenceClassification"
+    config, tokens = kind.config(args, tensors, labels), tensors[kind.tokens]
+    for twin in (kind.output, "decoder.embed_tokens.weight"):
+        if twin in tensors and _same(tensors[twin], tokens):
+            del tensors[twin]
+    config.tie_word_embeddings = kind.output not in tensors
+    unused = [name for name in tensors if _is_beside(name, kind, head)]
+    theirs, unknown_names = {}, []
+    for name in sorted(tensors.keys() - set(unused)):
+        target = kind.table.to_ours(_HEAD.sub(rf"{HEADS}.\2", name))
+        if target is None:
+            unknown_names.append(name)
+        else:
+            theirs[target.ours] = tensors[name]
+    if unknown_names:
+        raise FileError(f"{args.path} holds tensors that {kind.name} does not have: {', '.join(unknown_names)}")
+    made = kind.everywhere(tokens) | (kind.beside_language(tokens) if head == LANGUAGE else {})
+    files = tokenizer_files(args.path.parent, config.vocab_size, words_only=args.tokenizer is None)
+    return Foreign(config, theirs | made, kind.name + suffix, files, tuple(unused))
+
+
+def _same(first: Tensor, second: Tensor) -> bool:
+    return first.data_ptr() == second.data_ptr() or torch.equal(first, second)
+
+
+def _is_beside(name: str, kind: Kind, head: str | None) -> bool:
+    """Whether a tensor belongs to another head than the one that was chosen."""
+    match = _HEAD.fullmatch(name)
+    return match[1] != head if match else head != LANGUAGE and name.startswith(kind.language)

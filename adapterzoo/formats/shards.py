@@ -1,0 +1,87 @@
+"""Tensors of a checkpoint spread over several files, and the index that says which lies where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+INDEX = "model.safetensors.index.json"
+_PLACE = "model-{:05d}-of-{:05d}.safetensors"
+
+
+class Cast(Mapping[str, Tensor]):
+    """Tensors in another dtype, each cast when it is looked at; what has no fraction stays.
+
+    Args:
+        tensors: the tensors.
+        dtype: the dtype.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+        self.tensors, self.dtype = tensors, dtype
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor = self.tensors[name]
+        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+
+class Some(Mapping[str, Tensor]):
+    """Those of some names, each looked at when it is asked for."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], names: Sequence[str]) -> None:
+        self.tensors, self.names = tensors, dict.fromkeys(names)
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self.names:
+            raise KeyError(name)
+        return self.tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def plan(tensors: Mapping[str, Tensor], name: str, size: int | None) -> dict[str, list[str]]:
+    """Which tensors go into which file, in their order.
+
+    Args:
+        tensors: the tensors.
+        name: the file's name, if it is one.
+        size: bytes of tensors up to which a file is filled; a larger tensor has a file of its own. One file if None.
+
+    Raises:
+        ValueError: the size is not above 0.
+    """
+    if size is not None and size <= 0:
+        raise ValueError(f"the size of shards is a number of bytes above 0, not {size}")
+    groups: list[list[str]] = [[]]
+    filled = 0
+    for key, tensor in tensors.items():
+        if size is not None and groups[-1] and filled + tensor.nbytes > size:
+            groups.append([])
+            filled = 0
+        groups[-1].append(key)
+        filled += tensor.nbytes
+    if len(groups) == 1:
+        return {name: groups[0]}
+    return {_PLACE.format(number, len(groups)): keys for number, keys in enumerate(groups, 1)}
+
+
+def index(tensors: Mapping[str, Tensor], files: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The content of the index of several files, as transformers writes it."""
+    total = sum(tensors[key].nbytes for keys in files.values() for key in keys)
+    return {
+        "metadata": {"total_size": total},
+        "weight_map": {key: name for name, keys in files.items() for key in keys},
+    }

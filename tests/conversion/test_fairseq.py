@@ -1,0 +1,390 @@
+"""fairseq's RoBERTa and BART: a real one, and small ones of every shape, compute here what they do by hand."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from argparse import Namespace
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import adapterzoo
+from adapterzoo.formats import unpickling
+from adapterzoo.formats.fairseq import BART, ROBERTA, Kind, checkpoint, open_fairseq
+from adapterzoo.formats.foreign import Foreign
+from adapterzoo.formats.pickled import Pickled, result
+from adapterzoo.store import FileError
+from tests.helpers.post_norm import fairseq_roberta
+from tests.helpers.real import ROOT
+
+transformers = pytest.importorskip("transformers", reason="parity is with transformers")
+
+HEAVY = (
+    "QVQLVQSGVEVKKPGASVKVSCKASGYTFTNYYMYWVRQAPGQGLEWMGGINPSNGGTNFNEKFKNRVTLTTDSSTTTAYMELKSLQFDDTAVYYC"
+    "ARRDYRFDMGFDYWGQGTTVTVSS"
+)
+LIGHT = (
+    "EIVLTQSPATLSLSPGERATLSCRASKGVSTSGYSYLHWYQQKPGQAPRLLIYLASYLESGVPARFSGSGSGTDFTLTISSLEPEDFAVYYCQHSRDLPLTFGGGTKVEIK"
+)
+WIDTH, INNER, HEADS, LAYERS, VOCAB, POSITIONS = 16, 24, 4, 2, 30, 20
+SIZES = {"encoder_attention_heads": HEADS, "dropout": 0.2, "attention_dropout": 0, "activation_fn": "gelu"}
+
+
+def read_here(path: Path, folder: Path, parts: tuple[str, ...]) -> Pickled:
+    with torch.serialization.safe_globals([Namespace]):
+        unpickling.extract(path, folder, parts)
+    return result(folder)
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Callable[..., Foreign]:
+    """A function that opens a checkpoint; in this process, which saves a second, unless it is `apart`."""
+    made = count()
+
+    def run(source: Path, head: str | None = None, apart: bool = False) -> Foreign:
+        folder = tmp_path / f"tensors-{next(made)}"
+        folder.mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            if not apart:
+                patch.setattr(checkpoint, "read_pickled", read_here)
+            return open_fairseq(source, folder, head)
+
+    return run
+
+
+def close(first: Tensor, second: Tensor, near: float = 1e-4) -> None:
+    torch.testing.assert_close(first, second, rtol=near, atol=near)
+
+
+@pytest.mark.parametrize(("file", "text"), [("checkpoint_vh.pt", HEAVY), ("checkpoint_vl.pt", LIGHT)])
+def test_a_real_roberta(file: str, text: str, sapiens_dir: Path, tmp_path: Path, opened: Any) -> None:
+    found = opened(sapiens_dir / file, apart=True)
+    assert (found.class_name, found.unused) == ("RobertaForMaskedLM", ())
+    target = tmp_path / "converted"
+    found.write(target)
+    masked = [letter if number % 9 else "<mask>" for number, letter in enumerate(text, 4)]
+    tokenizer = adapterzoo.AutoTokenizer.from_pretrained(target)
+    texts = [" ".join(masked), " ".join(masked[: len(masked) // 2])]
+    inputs = tokenizer(texts, padding=True, return_tensors="pt")
+    assert (
+        inputs["input_ids"].tolist()
+        == transformers.AutoTokenizer.from_pretrained(target)(texts, padding=True)["input_ids"]
+    )
+    with torch.serialization.safe_globals([Namespace]):
+        source = torch.load(sapiens_dir / file, map_location="cpu", weights_only=True)
+    ours = adapterzoo.AutoModelForMaskedLM.from_pretrained(target)
+    theirs, told = transformers.RobertaForMaskedLM.from_pretrained(target, output_loading_info=True)
+    assert not any(told.values())
+    with torch.no_grad():
+        wanted = fairseq_roberta(source["model"], inputs["input_ids"], source["args"].encoder_attention_heads)[1]
+        keep = inputs["attention_mask"].bool()
+        for model in (ours, theirs):
+            close(
+                model.eval()(**{key: inputs[key] for key in ("input_ids", "attention_mask")}).logits[keep], wanted[keep]
+            )
+    lost = [number for number, letter in enumerate(masked) if letter == "<mask>"]
+    guessed = tokenizer.convert_ids_to_tokens(wanted[0, 1:].argmax(-1)[lost].tolist())
+    right = sum(guess == text[number] for guess, number in zip(guessed, lost, strict=True))
+    assert right > len(lost) / 2
+
+
+def test_a_folder_of_several_asks_for_a_name(sapiens_dir: Path, opened: Any) -> None:
+    with pytest.raises(FileError, match=r"several checkpoints; name one: checkpoint_vh\.pt, checkpoint_vl\.pt"):
+        opened(sapiens_dir)
+
+
+def tiny_roberta(old: bool, joint: bool, heads: tuple[str, ...] = (), language: bool = True) -> dict[str, Tensor]:
+    """A random RoBERTa: with names as of 2019 or of today, projections joined or apart."""
+    top, norm = ("decoder", "emb_layer_norm") if old else ("encoder", "layernorm_embedding")
+    stem = f"{top}.sentence_encoder"
+    model = {
+        f"{stem}.embed_tokens.weight": torch.randn(VOCAB, WIDTH),
+        f"{stem}.embed_positions.weight": torch.randn(POSITIONS + 2, WIDTH),
+        f"{stem}.version": torch.tensor([3.0]),
+    }
+    linear(model, f"{stem}.{norm}", WIDTH)
+    for number in range(LAYERS):
+        place = f"{stem}.layers.{number}"
+        attention(model, f"{place}.self_attn", joint)
+        for name, *shape in (("fc1", INNER, WIDTH), ("fc2", WIDTH, INNER), ("final_layer_norm", WIDTH)):
+            linear(model, f"{place}.{name}", *shape)
+    if language:
+        linear(model, f"{top}.lm_head.dense", WIDTH, WIDTH)
+        linear(model, f"{top}.lm_head.layer_norm", WIDTH)
+        model |= {
+            f"{top}.lm_head.weight": model[f"{stem}.embed_tokens.weight"],
+            f"{top}.lm_head.bias": torch.randn(VOCAB),
+        }
+    for number, head in enumerate(heads):
+        linear(model, f"classification_heads.{head}.dense", WIDTH, WIDTH)
+        linear(model, f"classification_heads.{head}.out_proj", number + 3, WIDTH)
+    return model
+
+
+def linear(model: dict[str, Tensor], name: str, *shape: int) -> None:
+    model[f"{name}.weight"], model[f"{name}.bias"] = torch.randn(*shape) / 3, torch.randn(shape[0]) / 3
+
+
+def attention(model: dict[str, Tensor], place: str, joint: bool) -> None:
+    if joint:
+        model[f"{place}.in_proj_weight"], model[f"{place}.in_proj_bias"] = (
+            torch.randn(3 * WIDTH, WIDTH),
+            torch.randn(3 * WIDTH),
+        )
+    for part in ("out",) if joint else ("q", "k", "v", "out"):
+        linear(model, f"{place}.{part}_proj", WIDTH, WIDTH)
+    linear(model, f"{place}_layer_norm", WIDTH)
+
+
+def save(folder: Path, model: dict[str, Tensor], legacy: bool = False, cfg: bool = False, **args: Any) -> Path:
+    """Save a checkpoint as fairseq does."""
+    told = (
+        {"cfg": {"model": Namespace(**SIZES, **args), "bpe": None}, "args": None}
+        if cfg
+        else {"args": Namespace(**SIZES, **args)}
+    )
+    state = {"model": model, "last_optimizer_state": {"state": {0: {"exp_avg": torch.ones(5)}}}, **told}
+    folder.mkdir(exist_ok=True)
+    torch.save(state, folder / "model.pt", _use_new_zipfile_serialization=not legacy)
+    return folder
+
+
+def padded_tokens() -> Tensor:
+    tokens = torch.randint(4, VOCAB, (2, 12))
+    tokens[:, 0] = 0
+    tokens[1, 7:] = 1
+    return tokens
+
+
+@pytest.mark.parametrize("joint", [True, False], ids=["joint", "apart"])
+@pytest.mark.parametrize("old", [True, False], ids=["old", "new"])
+def test_a_small_roberta_of_any_age(old: bool, joint: bool, tmp_path: Path, opened: Any) -> None:
+    model, tokens = tiny_roberta(old, joint), padded_tokens()
+    found = opened(save(tmp_path / "src", model, legacy=old, cfg=not old))
+    assert found.class_name == "RobertaForMaskedLM"
+    assert (found.config.hidden_dropout_prob, found.config.attention_probs_dropout_prob) == (0.2, 0)
+    found.write(tmp_path / "dst")
+    ours = adapterzoo.AutoModelForMaskedLM.from_pretrained(tmp_path / "dst").eval()
+    theirs = transformers.RobertaForMaskedLM.from_pretrained(tmp_path / "dst").eval()
+    keep = tokens != 1
+    with torch.no_grad():
+        wanted = fairseq_roberta(model, tokens, HEADS)[1]
+        for each in (ours, theirs):
+            close(each(tokens, attention_mask=keep.long()).logits[keep], wanted[keep])
+
+
+def test_an_output_of_its_own_stays_one(tmp_path: Path, opened: Any) -> None:
+    model, tokens = tiny_roberta(False, False), padded_tokens()[:1]
+    model["encoder.lm_head.weight"] = torch.randn(VOCAB, WIDTH)
+    opened(save(tmp_path / "src", model)).write(tmp_path / "dst")
+    with torch.no_grad():
+        logits = adapterzoo.AutoModelForMaskedLM.from_pretrained(tmp_path / "dst").eval()(tokens).logits
+        close(logits, fairseq_roberta(model, tokens, HEADS)[1])
+
+
+def test_a_classification_head(tmp_path: Path, opened: Any) -> None:
+    model, tokens = tiny_roberta(False, False, heads=("a.b", "mnli")), padded_tokens()
+    src = save(tmp_path / "src", model)
+    with pytest.raises(ValueError, match=r"several classification heads; choose one of a\.b, mnli, lm_head"):
+        opened(src)
+    with pytest.raises(ValueError, match=r"no head of .* 'mnly'; .*did you mean 'mnli'"):
+        opened(src, "mnly")
+    assert opened(src, "lm_head").class_name == "RobertaForMaskedLM"
+    found = opened(src, "mnli")
+    assert (found.class_name, found.config.num_labels) == ("RobertaForSequenceClassification", 4)
+    assert {name.split(".")[1] for name in found.unused} == {"a", "lm_head"}
+    found.write(tmp_path / "dst")
+    ours = adapterzoo.AutoModelForSequenceClassification.from_pretrained(tmp_path / "dst").eval()
+    flexible = adapterzoo.AutoAdapterModel.from_pretrained(tmp_path / "dst").eval()
+    with torch.no_grad():
+        hidden = fairseq_roberta(model, tokens, HEADS)[0][:, 0]
+        place = "classification_heads.mnli"
+        made = torch.tanh(hidden @ model[f"{place}.dense.weight"].T + model[f"{place}.dense.bias"])
+        wanted = made @ model[f"{place}.out_proj.weight"].T + model[f"{place}.out_proj.bias"]
+        for each in (ours, flexible):
+            close(each(tokens, attention_mask=(tokens != 1).long()).logits, wanted)
+
+
+def test_the_only_head_is_taken(tmp_path: Path, opened: Any) -> None:
+    assert (
+        opened(save(tmp_path / "a", tiny_roberta(True, True, ("x",)))).class_name == "RobertaForSequenceClassification"
+    )
+    assert opened(save(tmp_path / "b", tiny_roberta(True, True, language=False))).class_name == "RobertaModel"
+
+
+def tiny_bart(joint: bool, output: bool) -> tuple[Any, dict[str, Tensor]]:
+    """A random BART of transformers', and its tensors under fairseq's names, given by hand."""
+    sizes = {
+        f"{stack}_{size}": value
+        for stack in ("encoder", "decoder")
+        for size, value in (("layers", LAYERS), ("ffn_dim", INNER), ("attention_heads", HEADS))
+    }
+    config = transformers.BartConfig(
+        vocab_size=VOCAB, d_model=WIDTH, max_position_embeddings=POSITIONS, init_std=0.5, **sizes
+    )
+    bart = transformers.BartForConditionalGeneration(config).eval()
+    state = bart.model.state_dict()
+    tokens = state.pop("shared.weight")
+    model = {**state, "encoder.version": torch.ones(1), "decoder.version": torch.ones(1)}
+    if output:
+        model["decoder.output_projection.weight"] = tokens
+    for name in [name for name in model if joint and name.endswith(("q_proj.weight", "q_proj.bias"))]:
+        place, kind = name.rsplit(".q_proj.", 1)
+        model[f"{place}.in_proj_{kind}"] = torch.cat([model.pop(f"{place}.{part}_proj.{kind}") for part in "qkv"])
+    return bart, model
+
+
+BART_SIZES = {"decoder_attention_heads": HEADS, "no_scale_embedding": True, "arch": "bart_base"}
+
+
+@pytest.mark.parametrize("joint", [True, False], ids=["joint", "apart"])
+def test_a_small_bart(joint: bool, tmp_path: Path, opened: Any) -> None:
+    bart, model = tiny_bart(joint, output=not joint)
+    found = opened(save(tmp_path / "src", model, legacy=joint, **BART_SIZES))
+    assert (found.class_name, found.unused) == ("BartForConditionalGeneration", ())
+    found.write(tmp_path / "dst")
+    ours = adapterzoo.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "dst").eval()
+    theirs, told = transformers.BartForConditionalGeneration.from_pretrained(tmp_path / "dst", output_loading_info=True)
+    assert not any(told.values())
+    tokens = padded_tokens()
+    inputs = {"input_ids": tokens, "attention_mask": (tokens != 1).long(), "decoder_input_ids": tokens[:, :6]}
+    with torch.no_grad():
+        wanted = bart(**inputs).logits
+        for each in (ours, theirs.eval()):
+            close(each(**inputs).logits, wanted)
+
+
+def test_a_scaled_bart_with_a_head(tmp_path: Path, opened: Any) -> None:
+    model = tiny_bart(joint=False, output=True)[1]
+    linear(model, "classification_heads.mnli.dense", WIDTH, WIDTH)
+    linear(model, "classification_heads.mnli.out_proj", 3, WIDTH)
+    src = save(tmp_path / "src", model, **{**BART_SIZES, "no_scale_embedding": False, "encoder_layerdrop": 0.1})
+    found = opened(src)
+    assert (found.class_name, found.config.num_labels) == ("BartForSequenceClassification", 3)
+    assert (found.config.scale_embedding, found.config.encoder_layerdrop) == (True, 0.1)
+    found.write(tmp_path / "dst")
+    told = transformers.BartForSequenceClassification.from_pretrained(tmp_path / "dst", output_loading_info=True)[1]
+    assert not any(told.values())
+    assert opened(src, "lm_head").class_name == "BartForConditionalGeneration"
+
+
+@pytest.mark.parametrize("kind", [ROBERTA, BART], ids=lambda kind: kind.name)
+def test_the_table_runs_both_ways(kind: Kind, tmp_path: Path, opened: Any) -> None:
+    model = tiny_roberta(False, False) if kind is ROBERTA else tiny_bart(False, True)[1]
+    found = opened(save(tmp_path / "src", model, **BART_SIZES))
+    back = {}
+    for name, tensor in found.tensors.items():
+        for theirs in kind.table.to_theirs(name) or ():
+            back[theirs] = tensor
+            assert kind.table.to_ours(theirs).ours == name
+    wanted = {name for name in model if "version" not in name} - {kind.output, "decoder.embed_tokens.weight"}
+    assert back.keys() == wanted
+    assert all(torch.equal(back[name], model[name]) for name in wanted)
+
+
+SPOILT: dict[str, tuple[Callable[[dict[str, Tensor]], Any], dict[str, Any], str]] = {
+    "pre-norm": (lambda model: None, {"encoder_normalize_before": True}, "encoder_normalize_before True; only False"),
+    "final norm": (
+        lambda model: model.update({"encoder.sentence_encoder.layer_norm.weight": torch.ones(WIDTH)}),
+        {},
+        "tensors that Roberta does not have: encoder.sentence_encoder.layer_norm.weight",
+    ),
+    "activation": (lambda model: None, {"activation_fn": "maxout"}, "activation_fn 'maxout'; known are gelu,"),
+    "head's activation": (lambda model: None, {"activation_fn": "relu"}, "another activation_fn than 'gelu'"),
+    "heads": (lambda model: None, {"encoder_attention_heads": None}, "encoder_attention_heads that is a whole number"),
+    "heads at odds": (lambda model: None, {"encoder_attention_heads": 5}, "must be divisible by num_attention_heads"),
+    "no embedding": (
+        lambda model: model.pop("encoder.sentence_encoder.embed_tokens.weight"),
+        {},
+        "no matrix encoder.sentence_encoder.embed_tokens.weight",
+    ),
+    "joint": (
+        lambda model: model.update({"encoder.sentence_encoder.layers.0.self_attn.in_proj_bias": torch.ones(4)}),
+        {},
+        r"in_proj_bias should be three projections in one, not \(4,\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_what_it_does_not_compute_is_refused(name: str, tmp_path: Path, opened: Any, monkeypatch: Any) -> None:
+    spoil, args, message = SPOILT[name]
+    model = tiny_roberta(False, False)
+    spoil(model)
+    monkeypatch.setattr("tests.conversion.test_fairseq.SIZES", {**SIZES, **args})
+    with pytest.raises(ValueError, match=message):
+        opened(save(tmp_path / "src", model))
+
+
+def test_other_files_are_refused(tmp_path: Path, opened: Any) -> None:
+    with pytest.raises(FileNotFoundError, match="there is no file or directory"):
+        opened(tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"has no file \*\.pt; it has no files"):
+        opened(tmp_path / "empty")
+    torch.save({"weight": torch.ones(2)}, tmp_path / "other.pt")
+    with pytest.raises(FileError, match=r"other\.pt is no fairseq checkpoint: it has no args, nor cfg; it has none"):
+        opened(tmp_path / "other.pt")
+
+
+def dictionary(folder: Path, words: list[str]) -> None:
+    (folder / "dict.txt").write_text("".join(f"{word} {9 - number % 9}\n" for number, word in enumerate(words)))
+
+
+def test_a_dictionary_of_words_becomes_a_tokenizer(tmp_path: Path, opened: Any) -> None:
+    src = save(tmp_path / "src", tiny_roberta(False, False))
+    dictionary(src, [f"w{number}" for number in range(VOCAB - 5)])
+    opened(src).write(tmp_path / "dst")
+    for library in (adapterzoo, transformers):
+        tokenizer = library.AutoTokenizer.from_pretrained(tmp_path / "dst")
+        assert tokenizer("w0 <mask>  w3 what")["input_ids"] == [0, 4, VOCAB - 1, 7, 3, 2]
+        assert tokenizer.decode([0, 4, 7, 2], skip_special_tokens=True) == "w0 w3"
+
+
+def test_a_dictionary_of_gpt2s_numbers_becomes_its_vocabulary(tmp_path: Path, opened: Any) -> None:
+    src = save(tmp_path / "src", tiny_roberta(False, False))
+    dictionary(src, [str(number) for number in reversed(range(VOCAB - 6))] + ["madeupword0000"])
+    assert opened(src).files == {}
+    (src / "encoder.json").write_text(json.dumps({f"Ġ{chr(97 + number)}": number for number in range(VOCAB - 6)}))
+    (src / "vocab.bpe").write_text("#version: 0.2\nĠ a\n")
+    files = opened(src).files
+    vocabulary = json.loads(files["vocab.json"])
+    assert files["merges.txt"] == "#version: 0.2\nĠ a\n"
+    assert (vocabulary["<s>"], vocabulary["Ġx"], vocabulary["Ġa"]) == (0, 4, VOCAB - 3)
+    assert (vocabulary["madeupword0000"], vocabulary["<mask>"], len(vocabulary)) == (VOCAB - 2, VOCAB - 1, VOCAB)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a 1\nb 2\n", "has 2 words, so 6 tokens, but the model has 30"),
+        ("a\n", r"dict\.txt, line 1: 'a' is not a word and a count"),
+        ("a 1\n" * (VOCAB - 4), "has the word 'a' twice"),
+        ("\udcff 1\n", "is not UTF-8 text"),
+    ],
+)
+def test_a_dictionary_of_another_model_is_refused(text: str, message: str, tmp_path: Path, opened: Any) -> None:
+    src = save(tmp_path / "src", tiny_roberta(False, False))
+    (src / "dict.txt").write_text(text, errors="surrogateescape")
+    with pytest.raises(FileError, match=message):
+        opened(src)
+
+
+def test_what_the_page_shows_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "my-fairseq-roberta", tiny_roberta(False, False))
+    shutil.copytree(ROOT / "tests" / "conversion" / "fixtures" / "bert_ckpt", "my-google-bert")
+    page = (ROOT / "docs" / "conversion.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    for code in re.findall(r"```py\n(.*?)```", page, re.DOTALL):
+        exec(code, names)
+    assert capsys.readouterr().out == f"{len(tiny_roberta(False, False))} {HEADS}\n"
+    for folder in ("my-hf-bert", "my-hf-roberta"):
+        adapterzoo.AutoAdapterModel.from_pretrained(folder)
