@@ -220,6 +220,8 @@ def _read_whole(path: Path) -> dict[str, Tensor]:
     """The tensors of a small safetensors file, each in memory of its own: quicker than to map many small files."""
     try:
         tensors = safetensors.torch.load(path.read_bytes())
+    except KeyError as error:
+        raise FileError(f"{path} holds tensors of a dtype that cannot be read, {error}") from error
     except (safetensors.SafetensorError, OSError) as error:
         raise FileError(f"{path} is no whole safetensors file: {error}") from error
     return {name: tensors[name] for name in sorted(tensors)}

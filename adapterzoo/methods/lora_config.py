@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 from torch import Tensor, nn
 
 from adapterzoo.core.config import NetworkConfig
-from adapterzoo.core.fields import CHANCE, SIZE, Rule, each, one_of
+from adapterzoo.core.fields import CHANCE, SIZE, Rule, each, fits, one_of
 from adapterzoo.core.keymap import Row
 from adapterzoo.core.registry import Registry, listing
 from adapterzoo.core.sites import Site
@@ -128,7 +128,7 @@ class LoRAConfig(AdapterConfig):
 
     def __post_init__(self) -> None:
         for name in ("vera_d", "vera_b"):  # AdapterHub's library takes a whole number for no VeRA
-            if type(value := getattr(self, name)) is int:
+            if type(value := getattr(self, name)) is int and fits(value, float):
                 object.__setattr__(self, name, float(value))
         super().__post_init__()
 

@@ -10,6 +10,7 @@ import torch
 from adapterzoo import AutoAdapterModel, CheckpointError, FileError, Tokenizer
 from adapterzoo.conversion.inspection import inspect_source
 from tests.errors.conftest import furnished
+from tests.helpers.fuzz.on_tensors import join, split
 from tests.helpers.refusing import refuses
 from tests.helpers.spoiling import edit_json, edit_tensors, keys_of, saved_model
 from tests.helpers.tokenizing import small_folder
@@ -91,6 +92,18 @@ def test_an_inspected_adapter_is_for_a_model_of_some_size(one_model, tmp_path):
         edit_json(tmp_path / "adapter_config.json", hidden_size=width)
         with refuses(FileError, "hidden_size must be"):
             inspect_source(tmp_path)
+
+
+def test_a_dtype_that_cannot_be_read_is_told(one_model, tmp_path):
+    one_model.save_adapter(tmp_path, "en", with_head=False)
+    path = tmp_path / "adapter.safetensors"
+    first = keys_of(path)[0]
+    edit_tensors(path, lambda tensors: {**tensors, first: tensors[first].to(torch.uint8)})  # as many bytes
+    said, rest = split(path.read_bytes())
+    said[first]["dtype"] = "F8_E8M0"
+    path.write_bytes(join(json.dumps(said), rest))
+    with refuses(FileError, f"{path} holds tensors of a dtype that cannot be read", model=one_model):
+        one_model.load_adapter(tmp_path)
 
 
 def test_text_that_is_no_unicode_is_told_at_once(one_model, tmp_path):
