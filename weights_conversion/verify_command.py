@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 import json
 import math
 import os
@@ -89,7 +89,7 @@ def verify(
 
 def _peer(library: str, model: object, source: str, base: str | None, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     """What a library's model answers, in a process of its own."""
-    if importlib.util.find_spec(library) is None:
+    if not list(importlib.metadata.distributions(name=library)):
         raise FileError(f"{library} is not installed: pip install {library}")
     if library != "transformers" and base is None:
         raise click.UsageError(f"--against {library} needs --base, the model that the adapter is for")

@@ -148,7 +148,7 @@ def matched(
     for theirs, ours in names.items():
         if ours not in found:
             problems.append(f"{theirs} is not there")
-        elif wrong := misfit(found[ours], state[ours].shape):
+        elif wrong := misfit(found[ours], state[ours].shape, state[ours].is_floating_point()):
             problems.append(f"{theirs} {wrong}")
     if problems:
         raise ValueError(f"the adapter {name!r} does not fit:\n  " + "\n  ".join(sorted(problems)))

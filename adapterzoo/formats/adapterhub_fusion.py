@@ -133,7 +133,7 @@ def import_fusion(
         if theirs not in given:
             if not ours.startswith("shared."):
                 problems.append(f"{theirs} is not there")
-        elif wrong := misfit(tensors[given[theirs]], state[ours].shape):
+        elif wrong := misfit(tensors[given[theirs]], state[ours].shape, state[ours].is_floating_point()):
             problems.append(f"{theirs} {wrong}")
         else:
             found[ours] = tensors[given[theirs]]
