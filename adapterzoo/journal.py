@@ -1,6 +1,6 @@
 """Several renames that count as one: what a process that was killed among them has left is finished by the next.
 
-New files are written beside their places, each as `.NAME.XXXXXXXX.tmp`. When all are on the disk, a journal that lists
+New files are written beside their places, each as `.NAME.k3j9_x2a.tmp`, say. When all are on the disk, a journal that lists
 them appears in the folder that they have in common: from here on the new files count. They are renamed, and the journal
 goes. Who finds a journal, before reading or writing, renames what is still to be renamed: see `settle`. Thus a reader
 finds the old files, all of them, or the new ones.
@@ -77,9 +77,8 @@ def _finish(root: Path) -> None:
         owner, names = journal.stat().st_uid, _listed(journal)
         temporaries = [root / name for name in names]
         for temporary in temporaries:
-            if (
-                temporary.is_file() and temporary.stat().st_uid == owner
-            ):  # somebody else's journal moves nothing of ours
+            # Somebody else's journal moves nothing of ours.
+            if temporary.is_file() and temporary.stat().st_uid == owner:
                 rename(temporary, place_of(temporary))
         for folder in {temporary.parent for temporary in temporaries if temporary.parent.is_dir()}:
             sync(folder)

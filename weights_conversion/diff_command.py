@@ -8,7 +8,7 @@ from collections import Counter
 import click
 
 from adapterzoo import formats
-from adapterzoo.conversion.differences import STATES, Flat, Line, differences
+from adapterzoo.conversion.differences import STATES, Line, differences, flat
 from adapterzoo.conversion.sources import opened
 from adapterzoo.peft_files import folder_of
 from adapterzoo.progress import Steps
@@ -29,7 +29,7 @@ def diff(
     differs: if a tensor is in one of them alone, or has another shape, or numbers further apart than the tolerance.
     """
     with opened(first, allow_pickle) as mine, opened(second, allow_pickle) as yours:
-        one, other = (Flat(formats.read(folder_of(source.place))) for source in (mine, yours))
+        one, other = (flat(formats.read(folder_of(source.place))) for source in (mine, yours))
         with Steps(len(one), quiet) as steps:
             lines = differences(one, other, tolerance or 0.0, steps)
     count = Counter(line.state for line in lines)

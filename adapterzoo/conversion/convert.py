@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from functools import partial, reduce
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from adapterzoo import zoo
 from adapterzoo.conversion.checkpoint import Checkpoint
 from adapterzoo.conversion.inspection import kept
 from adapterzoo.formats import hf, shards
+from adapterzoo.formats.lazy import Lazy, cast, cast_one, some
 from adapterzoo.pretrained import KINDS, config_json
 from adapterzoo.store import Source, find, write_json, write_tensors
 
@@ -50,11 +51,10 @@ def convert(
         step: is told what is going to be written, as often as `steps` says.
         shard_size: bytes up to which the tensors lie in one file; of what is larger, shards and their index.
     """
-    tensors: Mapping[str, Tensor] = Foreign(checkpoint)
-    tensors = tensors if dtype is None else shards.Cast(tensors, getattr(torch, dtype))
+    tensors = cast(foreign(checkpoint), None if dtype is None else getattr(torch, dtype))
     files = shards.plan(tensors, "model.safetensors", shard_size)
     for file, names in files.items():
-        write_tensors(folder / file, shards.Some(tensors, names), partial(_told, step, file))
+        write_tensors(folder / file, some(tensors, names), partial(_told, step, file))
     if len(files) > 1:
         write_json(folder / shards.INDEX, shards.index(tensors, files))
     step("config.json")
@@ -76,7 +76,7 @@ def _told(step: Callable[[str], object], file: str, name: str) -> None:
 
 def steps(checkpoint: Checkpoint) -> int:
     """How often `convert` calls `step`."""
-    return len(Foreign(checkpoint)) + 3
+    return len(foreign(checkpoint)) + 3
 
 
 def copied(checkpoint: Checkpoint) -> list[str]:
@@ -92,39 +92,29 @@ def copy_beside(source: Source, folder: Path) -> None:
             shutil.copyfile(path, folder / name)
 
 
-class Foreign(Mapping[str, Tensor]):
-    """A checkpoint's tensors under HF's names of today, in the order of our network; each is read when looked at.
+def foreign(checkpoint: Checkpoint) -> Lazy:
+    """A checkpoint's tensors under HF's names of today, in the order of our network.
 
     A tensor that the tables know is kept even where the class has no place for it: other classes may. What is missing,
     and nobody need be told, is zero.
     """
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        found, static = checkpoint.fit, checkpoint.model.static
-        self.tensors = checkpoint.tensors
-        self.places: dict[str, str | Tensor] = {}
-        homes: dict[str, Any] = {**{name: found.sources.get(name) for name in found.wanted}, **found.homeless}
-        for ours, parts in homes.items():
-            names = hf.foreign_names(checkpoint.architecture, static, ours)
-            if parts is not None:
-                pairs = zip(names, parts, strict=True)
-                self.places |= {theirs: part for theirs, part in pairs if part is not None}
-            elif ours not in found.told:
-                self.places |= dict.fromkeys(names, found.wanted[ours])
-
-    def __getitem__(self, name: str) -> Tensor:
-        place = self.places[name]
-        return self.tensors[place] if isinstance(place, str) else torch.zeros(place.shape, dtype=place.dtype)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.places)
-
-    def __len__(self) -> int:
-        return len(self.places)
+    found, static = checkpoint.fit, checkpoint.model.static
+    makers: dict[str, Callable[[], Tensor]] = {}
+    homes: dict[str, Any] = {**{name: found.sources.get(name) for name in found.wanted}, **found.homeless}
+    for ours, parts in homes.items():
+        names = hf.foreign_names(checkpoint.architecture, static, ours)
+        if parts is not None:
+            pairs = zip(names, parts, strict=True)
+            makers |= {
+                theirs: partial(checkpoint.tensors.__getitem__, part) for theirs, part in pairs if part is not None
+            }
+        elif ours not in found.told:
+            makers |= dict.fromkeys(names, partial(_zeros, found.wanted[ours]))
+    return Lazy(makers)
 
 
-def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+def _zeros(like: Tensor) -> Tensor:
+    return torch.zeros(like.shape, dtype=like.dtype)
 
 
 def write_flexible_head(checkpoint: Checkpoint, folder: Path, dtype: str | None) -> None:
@@ -138,6 +128,6 @@ def write_flexible_head(checkpoint: Checkpoint, folder: Path, dtype: str | None)
     values: dict[str, Tensor] = {}
     for name, tensor in head.state_dict().items():
         parts = checkpoint.fit.sources.get("base.token.weight" if name in head.tied else f"head.{name}")
-        values[name] = _cast(torch.zeros(tensor.shape) if parts is None else hf.gather(parts, own), asked)
+        values[name] = cast_one(torch.zeros(tensor.shape) if parts is None else hf.gather(parts, own), asked)
     head.load_state_dict(values, assign=True)
     model.save_head(folder / "heads" / head.name, head.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from adapterzoo.conversion.facts import dtype_name
 from adapterzoo.formats import Content
+from adapterzoo.formats.lazy import Lazy
 
 STATES = ("equal", "close", "renamed", "different", "only in the first", "only in the second")
 """What may be said of a tensor; all but the first three are differences."""
@@ -72,28 +74,16 @@ def differences(
     return [*lines, *(Line("only in the second", None, name) for name in new if name not in found)]
 
 
-class Flat(Mapping[str, Tensor]):
+def flat(content: Content) -> Lazy:
     """The tensors of a directory and of its parts, these with the part's name before theirs."""
-
-    def __init__(self, content: Content) -> None:
-        self.places = dict(_places(content, ""))
-
-    def __getitem__(self, name: str) -> Tensor:
-        tensors, key = self.places[name]
-        return tensors[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.places)
-
-    def __len__(self) -> int:
-        return len(self.places)
+    return Lazy(dict(_makers(content, "")))
 
 
-def _places(content: Content, stem: str) -> Iterator[tuple[str, tuple[Mapping[str, Tensor], str]]]:
+def _makers(content: Content, stem: str) -> Iterator[tuple[str, Callable[[], Tensor]]]:
     for name in content.tensors:
-        yield stem + name, (content.tensors, name)
+        yield stem + name, partial(content.tensors.__getitem__, name)
     for part, inner in content.parts.items():
-        yield from _places(inner, f"{stem}{part}: ")
+        yield from _makers(inner, f"{stem}{part}: ")
 
 
 def _compared(name: str, one: Tensor, other: Tensor, tolerance: float) -> Line:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from adapterzoo.formats import adapterhub, adapterhub_fusion, hf, peft, shards
+from adapterzoo.formats.lazy import cast, some
 from adapterzoo.store import FileError, Source, contents, find, read_json, read_tensors, write_json, write_tensors
 from adapterzoo.writing import together
 
@@ -141,14 +142,14 @@ def _write(content: Content, folder: Path, dtype: torch.dtype | None, shard_size
     if files is None:
         known = ", ".join(f"{one.kind} of {one.format}" for one in FILES)
         raise FileError(f"there are no files of {content.kind} of {content.format}; there are {known}")
-    tensors = content.tensors if dtype is None else shards.Cast(content.tensors, dtype)
+    tensors = cast(content.tensors, dtype)
     size = shard_size if content.kind == "model" else None
     names = shards.plan(tensors, files.weights[0], size) if files.weights else {}
     stale = [name for name in files.weights if name not in names and (folder / name).exists()]
     if stale:
         raise FileExistsError(f"{folder} has {', '.join(stale)}, too; write to another directory")
-    for name, some in names.items():
-        write_tensors(folder / name, shards.Some(tensors, some))
+    for name, keys in names.items():
+        write_tensors(folder / name, some(tensors, keys))
     if len(names) > 1:
         write_json(folder / shards.INDEX, shards.index(tensors, names))
     write_json(folder / files.config, content.config)

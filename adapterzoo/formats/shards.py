@@ -2,54 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 INDEX = "model.safetensors.index.json"
 _PLACE = "model-{:05d}-of-{:05d}.safetensors"
-
-
-class Cast(Mapping[str, Tensor]):
-    """Tensors in another dtype, each cast when it is looked at; what has no fraction stays.
-
-    Args:
-        tensors: the tensors.
-        dtype: the dtype.
-    """
-
-    def __init__(self, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> None:
-        self.tensors, self.dtype = tensors, dtype
-
-    def __getitem__(self, name: str) -> Tensor:
-        tensor = self.tensors[name]
-        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.tensors)
-
-    def __len__(self) -> int:
-        return len(self.tensors)
-
-
-class Some(Mapping[str, Tensor]):
-    """Those of some names, each looked at when it is asked for."""
-
-    def __init__(self, tensors: Mapping[str, Tensor], names: Sequence[str]) -> None:
-        self.tensors, self.names = tensors, dict.fromkeys(names)
-
-    def __getitem__(self, name: str) -> Tensor:
-        if name not in self.names:
-            raise KeyError(name)
-        return self.tensors[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.names)
-
-    def __len__(self) -> int:
-        return len(self.names)
 
 
 def plan(tensors: Mapping[str, Tensor], name: str, size: int | None) -> dict[str, list[str]]:
