@@ -1,9 +1,9 @@
 """Several renames that count as one: what a process that was killed among them has left is finished by the next.
 
-New files are written beside their places, each as `.NAME.k3j9_x2a.tmp`, say. When all are on the disk, a journal that lists
-them appears in the folder that they have in common: from here on the new files count. They are renamed, and the journal
-goes. Who finds a journal, before reading or writing, renames what is still to be renamed: see `settle`. Thus a reader
-finds the old files, all of them, or the new ones.
+New files are written beside their places, under names such as `.NAME.k3j9_x2a.tmp`. When all are on the disk, a journal
+that lists them appears in the folder that they have in common: from here on the new files count. They are renamed, and
+the journal goes. Who finds a journal, before reading or writing, renames what is still to be renamed: see `settle`.
+Thus a reader finds the old files, all of them, or the new ones.
 
 Where a save is killed before its journal is there, its temporary files stay behind and nobody reads them; a later save
 of the same files removes them: see `sweep`.

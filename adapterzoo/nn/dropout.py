@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-LEVEL = torch._C._functorch.maybe_current_level
+from adapterzoo.nn.linear import transformed
 
 LEVELS = 1 << 16
 """Chances that are told apart on CPUs: one word of 64 bits decides over four numbers."""
@@ -67,7 +67,7 @@ def dropped_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, seen: Tenso
         (…, T, E).
     """
     level = round(chance * LEVELS)
-    if not _drawn_here(q, level) or torch.is_autocast_enabled("cpu") or LEVEL() is not None:
+    if not _drawn_here(q, level) or torch.is_autocast_enabled("cpu") or transformed():
         return dropped_product(_probabilities(q, k, scale, seen), chance, v)
     kept = _kept((*q.shape[:-1], k.size(-2)), level)
     out: Tensor = _Attention.apply(q, k, v, kept, seen, scale, _scale(level))  # type: ignore[no-untyped-call]
@@ -76,7 +76,7 @@ def dropped_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, seen: Tenso
 
 def _probabilities(q: Tensor, k: Tensor, scale: float, seen: Tensor | None) -> Tensor:
     scores = (q * scale) @ k.mT
-    if not torch.is_grad_enabled() and LEVEL() is None:  # these are as large as anything in a step: in one memory
+    if not torch.is_grad_enabled() and not transformed():  # these are as large as anything in a step: in one memory
         scores = scores if seen is None else scores.masked_fill_(~seen, torch.finfo(scores.dtype).min)
         return torch.softmax(scores, -1, out=scores)
     if seen is not None:
