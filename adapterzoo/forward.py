@@ -13,9 +13,10 @@ from adapterzoo.core.sites import OUTSIDE
 from adapterzoo.heads.features import Features, Unembed
 from adapterzoo.host import Host
 from adapterzoo.inputs import Inputs, check_mask, decoder_start, last_eos, stack_input
-from adapterzoo.nn.attention import Mask, Memory, tiled
+from adapterzoo.nn.attention import Memory, tiled
 from adapterzoo.nn.cache import Cache
 from adapterzoo.nn.layout import Layout
+from adapterzoo.nn.mask import Mask
 from adapterzoo.nn.transformer import StackInput, StackOutput
 from adapterzoo.plan import Plan
 

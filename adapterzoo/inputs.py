@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from adapterzoo.core.config import NetworkConfig
-from adapterzoo.nn.attention import Mask
 from adapterzoo.nn.layout import Layout
+from adapterzoo.nn.mask import Mask
 from adapterzoo.nn.transformer import StackInput
 
 

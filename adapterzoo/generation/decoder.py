@@ -16,9 +16,9 @@ from adapterzoo.heads.features import Unembed
 from adapterzoo.heads.lm import LMHead
 from adapterzoo.host import Host
 from adapterzoo.inputs import Inputs
-from adapterzoo.nn.attention import Mask
 from adapterzoo.nn.cache import Cache
 from adapterzoo.nn.layout import Layout
+from adapterzoo.nn.mask import Mask
 from adapterzoo.nn.transformer import StackInput, StackOutput
 from adapterzoo.plan import Plan
 

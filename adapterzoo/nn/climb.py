@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from adapterzoo.nn.attention import Batch, Mask, Memory, tiled
+from adapterzoo.nn.attention import Batch, Memory, tiled
 from adapterzoo.nn.layout import Layout
+from adapterzoo.nn.mask import Mask
 
 
 class Repeat(NamedTuple):

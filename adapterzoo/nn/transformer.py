@@ -14,13 +14,14 @@ from adapterzoo.core.config import NetworkConfig
 from adapterzoo.core.run import BARE, NOTHING, Ctx, Run, Tokens, Unit
 from adapterzoo.core.sites import Site
 from adapterzoo.nn.acting import normed
-from adapterzoo.nn.attention import Batch, Mask, Memory, tiled
+from adapterzoo.nn.attention import Batch, Memory, tiled
 from adapterzoo.nn.cache import Cache, LayerCache
 from adapterzoo.nn.climb import Climb, Repeat
 from adapterzoo.nn.convolution import Convolution
 from adapterzoo.nn.embedding import Embedding, position_rows, token_embedding
 from adapterzoo.nn.layer import Layer, LayerOutput
 from adapterzoo.nn.layout import Layout
+from adapterzoo.nn.mask import Mask
 from adapterzoo.nn.relative import Distances, RelativePositions
 
 

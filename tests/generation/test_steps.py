@@ -13,8 +13,9 @@ from adapterzoo.core.run import KV
 from adapterzoo.generation import decoder as module
 from adapterzoo.generation.processors import NEVER, MinLength, Suppressed
 from adapterzoo.nn import attention
-from adapterzoo.nn.attention import Mask, attend
+from adapterzoo.nn.attention import attend
 from adapterzoo.nn.cache import Cache, Slot
+from adapterzoo.nn.mask import Mask
 from tests.helpers.adapting import CONFIGS, add_random
 from tests.helpers.generating import distinct_decoders, generator_of, prompt_of
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from adapterzoo.core.run import KV
-from adapterzoo.nn.attention import Mask, attend
+from adapterzoo.nn.attention import attend
 from adapterzoo.nn.by_rows import attend_rows
 from adapterzoo.nn.dropout import dropped, dropped_attention, dropped_product
+from adapterzoo.nn.mask import Mask
 from tests.helpers.comparing import assert_close
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
