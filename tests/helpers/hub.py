@@ -41,6 +41,7 @@ class Hub:
 
     Attributes:
         url: where it is.
+        elsewhere: the same under another host's name, where large files are said to be, as the Hub does.
         asked: the requests that it got: "GET /…".
         repositories: the repositories by id.
         large: large files by their SHA-256.
@@ -62,6 +63,7 @@ class Hub:
             self.repositories.setdefault(name, Repository()).add_folder(folder.name, folder)
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.elsewhere = f"http://localhost:{self.server.server_port}"
 
     # ------------------------------------------------------------------------------------------ answers
 
@@ -121,7 +123,7 @@ class Hub:
         hashed = etag(path, content)
         if path.endswith(LARGE):
             self.large[hashed] = content
-            place = {"Location": f"{self.url}/large/{hashed}/{path}", "X-Repo-Commit": commit}
+            place = {"Location": f"{self.elsewhere}/large/{hashed}/{path}", "X-Repo-Commit": commit}
             return 302, {**place, "X-Linked-ETag": f'"{hashed}"', "X-Linked-Size": str(len(content))}
         return 200, {"X-Repo-Commit": commit, "ETag": f'"{hashed}"'}, self._sent(hashed, content), len(content)
 
