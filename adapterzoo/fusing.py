@@ -124,16 +124,25 @@ def read(
     file = adapterhub_fusion.read_fusion_json(content, architecture, numbers.width)
     name = file.name if load_as is None else load_as
     model.fusions.check_new(name, overwrite_ok=True)
-    paths = (find(source, weights, version) for weights in adapterhub_fusion.WEIGHTS)
-    path = next((path for path in paths if path is not None), None)
-    if path is None:
-        lacking = " nor ".join(adapterhub_fusion.WEIGHTS)
-        raise FileNotFoundError(f"{source!s} has no adapter fusion's tensors: neither {lacking}")
-    tensors = read_tensors(path, allow_pickle)
+    tensors = read_tensors(fusion_weights(source, version), allow_pickle)
     there = dict(model.adapters.items()) if adapters is None else adapters
     known = [adapter for adapter in file.adapters if adapter in there]
     needed = sites_for(known, there, numbers) if known else []
     return name, adapterhub_fusion.import_fusion(file, tensors, needed, architecture, model.base)
+
+
+def fusion_weights(source: Source, version: str | None = None) -> Path:
+    """The file of a fusion's tensors.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    for name in adapterhub_fusion.WEIGHTS:
+        path = find(source, name, version)
+        if path is not None:
+            return path
+    lacking = " nor ".join(adapterhub_fusion.WEIGHTS)
+    raise FileNotFoundError(f"{source!s} has no adapter fusion's tensors: neither {lacking}")
 
 
 def load(

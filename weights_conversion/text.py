@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from adapterzoo.conversion.facts import BESIDE
+
 Facts = Mapping[str, Any]
-_LAYER = re.compile(r"(?<=[.-])\d+(?=[.-])")
+_LAYER = re.compile(r"(?<=[.-])\d+(?=[.-])|(?<=/layer_)\d+(?=/)")
 _OTHERS = {
     "unused": "known and not needed",
+    "made": "not in the file, and made as such models have them",
     "without_place": "known, but this class has no place for them",
     "unexpected": "no table knows them",
     "missing": "not there",
     "problems": "why it does not fit",
+    "not_loaded": "config.json does not name them, so they are not loaded with it",
+}
+_FORMATS = {
+    "hf": "Hugging Face",
+    "adapterhub": "AdapterHub",
+    "peft": "PEFT",
+    "tensorflow": "TensorFlow",
+    "pickle": "PyTorch's pickle",
+}
+_ODD = {
+    "NaN": "no numbers",
+    "Inf": "infinite",
+    "all zero": "as biases and LoRA's B are before any training",
+    "untrained": "as they are before any training",
 }
 
 
@@ -25,28 +44,87 @@ def report(facts: Facts, every: bool = False) -> str:
         facts: what `inspect_source` returned.
         every: a line for every tensor; else layers whose lines are equal share one.
     """
-    lines = [summary(facts), "", *table(facts["tensors"], every)]
-    for key, what in _OTHERS.items():
+    lines = [summary(facts)]
+    if facts["tensors"]:
+        lines += ["", *table(facts["tensors"], every)]
+    for kind, several in facts.get("inside", {}).items():
+        lines += ["", f"{kind} inside:", *columns([_inside(one) for one in several], "  ")]
+    for what, note in _ODD.items():
+        found = [one for one in facts.get("odd", ()) if one["what"] == what]
+        if found:
+            lines += ["", f"{what} ({note}):", *(f"  {line}" for line in _odd(found, every))]
+    for key, note in _OTHERS.items():
         if facts.get(key):
-            lines += ["", f"{key.replace('_', ' ')} ({what}):", *(f"  {name}" for name in facts[key])]
-    beside = [*facts.get("adapters", ()), *facts.get("heads", ())]
-    if facts["kind"] == "adapter" and facts["head"]:
-        beside.append(facts["head"])
-    for other in beside:
-        lines += ["", report(other, every)]
+            lines += ["", f"{key.replace('_', ' ')} ({note}):", *(f"  {name}" for name in facts[key])]
+    if facts.get("files"):
+        lines += ["", "files:", *columns([_file(one) for one in facts["files"]], "  ")]
+    for kind in BESIDE:
+        for other in facts.get(kind, ()):
+            lines += ["", report(other, every)]
+    if facts.get("head") and "kind" in facts["head"]:
+        lines += ["", report(facts["head"], every)]
     return "\n".join(lines)
 
 
 def summary(facts: Facts) -> str:
     """What it is and how large."""
-    rows = {"model": _model, "adapter": _adapter, "head": _head}[facts["kind"]](facts)
+    rows = {
+        "model": _model,
+        "adapter": _adapter,
+        "head": _head,
+        "fusion": _fusion,
+        "setup": _setup,
+        "embedding": _embedding,
+    }[facts["kind"]](facts)
+    if "files" in facts:
+        rows["format"] = _format(facts)
     dtypes = ", ".join(facts["dtypes"]) or "no dtype"
     rows["tensors"] = f"{sum(facts['dtypes'].values())}, {facts['parameters']:,} parameters, {dtypes}"
+    if facts.get("odd"):
+        counts = Counter(one["what"] for one in facts["odd"])
+        rows["odd"] = ", ".join(f"{counts[what]} {what}" for what in _ODD if what in counts)
     for key in _OTHERS:
         if facts.get(key):
             rows[key.replace("_", " ")] = f"{len(facts[key])}: {shortened(facts[key])}"
     width = max(map(len, rows))
     return "\n".join([facts["source"], *(f"  {key.ljust(width)}  {value}" for key, value in rows.items())])
+
+
+def _format(facts: Facts) -> str:
+    """Whose format it is, who wrote it, and in what files."""
+    read = [one for one in facts["files"] if one["read"]]
+    held = [one for one in read if one["format"] not in ("json", "text")]
+    kinds = dict.fromkeys(_FORMATS.get(one["format"], one["format"]) for one in held)
+    whose = [_FORMATS.get(facts["format"], facts["format"]), facts.get("library")]
+    shards = [] if facts.get("shards") is None else [f"{facts['shards']} shards"]
+    size = f"{sum(one['bytes'] for one in held):,} bytes" if held else None
+    return ", ".join(filter(None, dict.fromkeys([*whose, *kinds, *shards, size])))
+
+
+def _file(one: Facts) -> tuple[str, ...]:
+    return one["name"], f"{one['bytes']:,} bytes", *([] if one["read"] else ["not read"])
+
+
+def _inside(one: Facts) -> tuple[str, ...]:
+    what = ", ".join(one["fuses"]) if "fuses" in one else str(one.get("method") or one.get("type"))
+    return str(one["name"]), what, f"{len(one['holds'])} tensors", f"{one['parameters']:,} parameters"
+
+
+def _odd(found: Sequence[Facts], every: bool) -> list[str]:
+    """Odd tensors, those of several layers in one line; of what is NaN or infinite, how many values are."""
+    joined: dict[tuple[str, int | None], list[int]] = {}
+    for one in found:
+        name, _, layer = _in_layer(one["tensor"], one["tensor"], every)
+        count = one["count"] if one["what"] in ("NaN", "Inf") else None
+        joined.setdefault((name, count), []).extend(layer)
+    lines = [(name.replace("\0", _span(layers)), count) for (name, count), layers in joined.items()]
+    return columns([(name, *([] if count is None else [f"{count:,} values"])) for name, count in lines], "")
+
+
+def columns(rows: Sequence[Sequence[str]], indent: str) -> list[str]:
+    """Rows of cells, one below the other."""
+    widths = [max((len(row[number]) for row in rows if len(row) > number), default=0) for number in range(4)]
+    return [indent + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def _model(facts: Facts) -> dict[str, str]:
@@ -60,10 +138,14 @@ def _model(facts: Facts) -> dict[str, str]:
         "vocabulary": f"{sizes['vocabulary']}, {sizes['positions']} positions",
         "head": "none" if facts["head"] is None else _labelled(facts["head"]),
     }
-    for kind in ("adapters", "heads"):
-        if facts[kind]:
-            rows[kind] = ", ".join(str(one["name"]) for one in facts[kind])
-    return rows
+    for kind, several in facts["inside"].items():
+        rows[f"{kind} inside"] = ", ".join(str(one["name"]) for one in several)
+    return rows | _beside(facts)
+
+
+def _beside(facts: Facts) -> dict[str, str]:
+    """The names of what lies beside."""
+    return {kind: ", ".join(str(one["name"]) for one in facts[kind]) for kind in BESIDE if facts.get(kind)}
 
 
 def _alike(numbers: Mapping[str, int]) -> str:
@@ -99,6 +181,27 @@ def _head(facts: Facts) -> dict[str, str]:
     return {"head": f"{name}{_labelled(facts)}", "for": str(facts["architecture"])}
 
 
+def _fusion(facts: Facts) -> dict[str, str]:
+    return {"fusion": f"{facts['name']}, {facts['method']}", "fuses": ", ".join(facts["fuses"])} | {
+        key: value for key, value in _adapter(facts).items() if key != "adapter"
+    }
+
+
+def _setup(facts: Facts) -> dict[str, str]:
+    head = facts["head_setup"]
+    said = {"head setup": head if isinstance(head, str) else json.dumps(head)} if head is not None else {}
+    return {"setup": facts["composition"], "for": facts["architecture"]} | said | _beside(facts)
+
+
+def _embedding(facts: Facts) -> dict[str, str]:
+    sizes, own = facts["sizes"], "with a tokenizer" if facts["tokenizer"] else "without a tokenizer"
+    return {
+        "embedding": f"{facts['name']}, {own}",
+        "vocabulary": str(sizes["vocabulary"]),
+        "width": str(sizes["width"]),
+    }
+
+
 def table(rows: Iterable[Facts], every: bool = False) -> list[str]:
     """Which tensor is which of ours, a line each."""
     joined: dict[tuple[Any, ...], list[int]] = {}
@@ -106,11 +209,12 @@ def table(rows: Iterable[Facts], every: bool = False) -> list[str]:
         theirs, ours, layer = _in_layer(row["theirs"], row["ours"], every)
         part = f"  [{row['part'] + 1} of {row['parts']}]" if row["parts"] > 1 else ""
         part += "  [in turns, head by head]" if "turns" in row else ""
+        part += "  [transposed]" if "transposed" in row else ""
         key = (theirs, "×".join(map(str, row["shape"])) or "scalar", ours, part)
         joined.setdefault(key, []).extend(layer)
     lines = [("their tensor", "shape", "our tensor")]
     for (theirs, shape, ours, part), layers in joined.items():
-        span = f"{{{ranges(layers)}}}" if len(layers) > 1 else ranges(layers)
+        span = _span(layers)
         lines.append((theirs.replace("\0", span), shape, ours.replace("\0", span) + part))
     widths = [max(len(line[column]) for line in lines) for column in range(2)]
     return [f"{line[0].ljust(widths[0])}  {line[1].ljust(widths[1])}  {line[2]}" for line in lines]
@@ -122,6 +226,11 @@ def _in_layer(theirs: str, ours: str, every: bool) -> tuple[str, str, list[int]]
     if every or numbers[0] is None or numbers[0] != numbers[1]:
         return theirs, ours, []
     return _LAYER.sub("\0", theirs, count=1), _LAYER.sub("\0", ours, count=1), [int(numbers[0])]
+
+
+def _span(layers: Sequence[int]) -> str:
+    """What stands in a name in place of a layer's number."""
+    return f"{{{ranges(layers)}}}" if len(layers) > 1 else ranges(layers)
 
 
 def ranges(numbers: Iterable[int]) -> str:

@@ -1,4 +1,4 @@
-"""What an adapter's or a head's directory holds. The model it is for need not be there: only names are compared."""
+"""What an adapter's directory holds. The model it is for need not be there: only names are compared."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from adapterzoo import head_files
 from adapterzoo.adapter import Adapter
 from adapterzoo.adapting import adapter_weights
 from adapterzoo.archs import ARCHITECTURES, Architecture
-from adapterzoo.conversion.facts import labels, tensor_row, weights
+from adapterzoo.conversion import library
+from adapterzoo.conversion.facts import misplaced, tensor_row, weights
+from adapterzoo.conversion.heads import head_facts
 from adapterzoo.core.blank import blank
 from adapterzoo.core.config import NetworkConfig, StackConfig
 from adapterzoo.core.fields import SIZE, wrong_fields
-from adapterzoo.core.registry import NamedModules
+from adapterzoo.core.misfit import misfit
 from adapterzoo.core.sites import sites_of
 from adapterzoo.formats import adapterhub
 from adapterzoo.methods.base import AdapterConfig
@@ -33,7 +38,8 @@ def adapter_facts(source: Source, allow_pickle: bool = False, network: NetworkCo
     Args:
         source: the directory or repository.
         allow_pickle: whether PyTorch's own files may be read, too (tensors only).
-        network: the numbers of the model that it is for; without, the layers are told by the tensors' names.
+        network: the numbers of the model that it is for; without, the layers are told by the tensors' names, and shapes
+            are not compared.
 
     Raises:
         FileNotFoundError: the files are not there.
@@ -41,24 +47,20 @@ def adapter_facts(source: Source, allow_pickle: bool = False, network: NetworkCo
     """
     path = require(source, adapterhub.CONFIG)
     content = read_json(path)
-    if "model_type" not in content and "peft_type" not in content:
-        raise FileError(f"{path} has no model_type: it does not say what models it is for")
-    architecture = ARCHITECTURES[content.get("model_type", next(iter(ARCHITECTURES)))]
-    architecture = architecture.under(architecture.config())
-    width = content.get("hidden_size") or architecture.network(architecture.config()).width
-    wrong = list(wrong_fields({"hidden_size": width}, {"hidden_size": int}, {"hidden_size": SIZE}))
-    if wrong:
-        raise FileError(f"{path}: {wrong[0]}")
+    architecture, width = made_for(path, content)
     file = adapterhub.read_adapter_json(content, architecture, width if network is None else network.width)
     stored = read_tensors(adapter_weights(source), allow_pickle)
     file = adapterhub.without_unused(file, content, stored)
-    config, left_out = file.config.fitted(stored), False
+    config, left_out, known = file.config.fitted(stored), False, network is not None
     tensors = config.from_hub(stored)
     if network is None:
         network, left_out = guessed_network(architecture, width, tensors, file.name), bool(config.left_out)
         config = config.replace(leave_out=()) if left_out else config  # numbers of layers of a model that is not known
-    names, second = _names(config, file.name, architecture, network)
+    adapter = _blank(config, network)
+    names, second = adapterhub.tensor_names(adapter, file.name, architecture, network)
     placed = adapterhub.place(tensors, names, second, file.name, architecture)
+    missing = _missing(names, placed.sources, left_out)
+    wrong = _misfits(adapter, tensors, placed.sources) if known else []
     return {
         "kind": "adapter",
         "format": "adapterhub",
@@ -68,8 +70,9 @@ def adapter_facts(source: Source, allow_pickle: bool = False, network: NetworkCo
         "method": config.architecture or "bottleneck",
         "config": file.config.to_dict(),
         "version": content.get("version"),
+        "library": library.of_adapterhub(content, stored),
         "made_for": {key: content.get(key) for key in ("model_class", "model_name")},
-        "sizes": {"width": network.width, "layers": _layers(placed.sources)},
+        "sizes": {"width": network.width, "layers": layers_of(placed.sources)},
         **weights(stored, [key for key in stored if key not in (*placed.unexpected, *placed.unused)]),
         "tensors": [
             tensor_row(stored, placed.sources[ours], ours)
@@ -79,9 +82,32 @@ def adapter_facts(source: Source, allow_pickle: bool = False, network: NetworkCo
         "converted": sorted(set(stored) - set(tensors)),
         "unused": sorted(placed.unused),
         "unexpected": sorted(placed.unexpected),
-        "missing": _missing(names, placed.sources, left_out),
-        "head": head_facts(source, allow_pickle) if head_files.has_head(source) else None,
+        "missing": missing,
+        "problems": sorted([*wrong, *misplaced(placed.unexpected, missing)]),
+        "head": head_beside(source, allow_pickle),
     }
+
+
+def made_for(path: Path, content: Mapping[str, Any]) -> tuple[Architecture, int]:
+    """The architecture and the width that an adapter's or a fusion's JSON says that it is for.
+
+    Raises:
+        ValueError: it says none, or one that is not here.
+    """
+    if "model_type" not in content and "peft_type" not in content:
+        raise FileError(f"{path} has no model_type: it does not say what models it is for")
+    architecture = ARCHITECTURES[content.get("model_type", next(iter(ARCHITECTURES)))]
+    architecture = architecture.under(architecture.config())
+    width = content.get("hidden_size") or architecture.network(architecture.config()).width
+    wrong = list(wrong_fields({"hidden_size": width}, {"hidden_size": int}, {"hidden_size": SIZE}))
+    if wrong:
+        raise FileError(f"{path}: {wrong[0]}")
+    return architecture, width
+
+
+def head_beside(source: Source, allow_pickle: bool) -> dict[str, Any] | None:
+    """What is told of the head that lies in the same directory; None where there is none."""
+    return head_facts(source, allow_pickle) if head_files.has_head(source) else None
 
 
 def guessed_network(architecture: Architecture, width: int, tensors: Mapping[str, Any], name: str) -> NetworkConfig:
@@ -107,13 +133,19 @@ def _with_layers(network: NetworkConfig, width: int, layers: Mapping[str, int]) 
     return replace(network, **stacks)  # type: ignore[arg-type]
 
 
-def _names(
-    config: AdapterConfig, name: str, architecture: Architecture, network: NetworkConfig
-) -> tuple[dict[str, str], dict[str, str]]:
-    """See `adapterhub.tensor_names`; the adapter is made without weights."""
+def _blank(config: AdapterConfig, network: NetworkConfig) -> Adapter:
+    """An adapter without values."""
     with blank():
-        adapter = Adapter(config, Transformer(network), initialise=False)
-    return adapterhub.tensor_names(adapter, name, architecture, network)
+        return Adapter(config, Transformer(network), initialise=False)
+
+
+def _misfits(adapter: Adapter, tensors: Mapping[str, Tensor], sources: Mapping[str, str]) -> list[str]:
+    """Which tensors are not as an adapter's must be, in words."""
+    state = adapter.state_dict()
+    wrong = {
+        key: misfit(tensors[key], state[ours].shape, state[ours].is_floating_point()) for ours, key in sources.items()
+    }
+    return [f"{key} {why}" for key, why in wrong.items() if why]
 
 
 def _layer(ours: str) -> str | None:
@@ -122,7 +154,7 @@ def _layer(ours: str) -> str | None:
     return match[1] if match else None
 
 
-def _layers(sources: Mapping[str, str]) -> dict[str, list[int]]:
+def layers_of(sources: Mapping[str, str]) -> dict[str, list[int]]:
     """The layers that have units of their own, by stack."""
     found: dict[str, set[int]] = {}
     for layer in filter(None, map(_layer, sources)):
@@ -136,48 +168,3 @@ def _missing(names: Mapping[str, str], sources: Mapping[str, str], some_left_out
     present = {_layer(ours) for ours in sources} | {None}
     lost = [theirs for theirs, ours in names.items() if ours not in sources]
     return sorted(theirs for theirs in lost if not some_left_out or _layer(names[theirs]) in present)
-
-
-def head_facts(source: Source, allow_pickle: bool = False, network: NetworkConfig | None = None) -> dict[str, Any]:
-    """What a head's directory holds.
-
-    Args:
-        source: the directory or repository.
-        allow_pickle: whether PyTorch's own files may be read, too (tensors only).
-        network: as for adapters; not needed here.
-
-    Raises:
-        FileNotFoundError: the files are not there.
-        ValueError: they cannot be read.
-    """
-    file = head_files.read_head(source, allow_pickle)
-    found, unexpected = _head_names(file)
-    kind = (file.config or {}).get("head_type")
-    return {
-        "kind": "head",
-        "source": os.fspath(source),
-        "architecture": read_json(require(source, adapterhub.HEAD_CONFIG)).get("model_type"),
-        "name": file.name,
-        "type": kind or file.model_class,
-        **labels(None if file.labels is None else {name: number for number, name in file.labels.items()}),
-        **weights(file.tensors, found),
-        "tensors": [tensor_row(file.tensors, key, ours) for key, ours in found.items()],
-        "unused": [],
-        "unexpected": sorted(unexpected),
-        "missing": [],
-    }
-
-
-def _head_names(file: head_files.HeadFile) -> tuple[dict[str, str], list[str]]:
-    """Our names by theirs, and theirs that no table knows. A flexible head's files have our names already."""
-    static = head_files.static_of(file) if file.config is None else None
-    found, unexpected = {}, []
-    for key in file.tensors:
-        target = static[1].keymap.to_ours(key) if static is not None else None
-        if target is not None:
-            found[key] = f"head.{target.ours}"
-        elif static is None and file.name is not None and key.startswith(stem := f"heads.{file.name}."):
-            found[key] = f"heads.{NamedModules.slug(file.name)}.{key.removeprefix(stem)}"
-        else:
-            unexpected.append(key)
-    return found, unexpected

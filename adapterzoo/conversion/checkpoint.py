@@ -12,6 +12,7 @@ from torch import Tensor
 
 from adapterzoo import zoo
 from adapterzoo.archs import ARCHITECTURES, Architecture, ModelConfig, StaticHead
+from adapterzoo.conversion.unheard import unheard
 from adapterzoo.core.registry import UnknownName, unknown
 from adapterzoo.fit import Fit, fit
 from adapterzoo.formats import hf
@@ -122,7 +123,8 @@ def candidates(architecture: Architecture, config: ModelConfig, tensors: Mapping
     """The classes that a checkpoint is whole for, and of these the ones that leave the least of it over."""
     left: dict[str, int] = {}
     for kind in _classes(architecture):
-        model = kind(config, initialise=False)
+        with unheard():
+            model = kind(config, initialise=False)
         found = _fit(model, tensors)
         if not (found.problems or found.unexpected or lacking(model, found)):
             left[kind.__name__] = len(found.homeless)

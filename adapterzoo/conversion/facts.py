@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from adapterzoo.core.config import NetworkConfig
+
+BESIDE = ("adapters", "fusions", "heads", "embeddings")
+"""Where facts have lists of facts: of what lies beside a model, or makes up a setup."""
+
+LISTS = ("unused", "without_place", "unexpected", "converted")
+"""Where facts have lists of tensors' foreign names that have no row of their own in the table."""
 
 
 def network_sizes(network: NetworkConfig) -> dict[str, Any]:
@@ -55,3 +61,26 @@ def labels(label2id: Mapping[str, int] | None) -> dict[str, Any]:
     if label2id is None:
         return {"labels": None, "names": None}
     return {"labels": len(label2id), "names": sorted(label2id, key=label2id.__getitem__)}
+
+
+def told(facts: Mapping[str, Any]) -> list[str]:
+    """The foreign names of all tensors that some facts tell of, those beside them not included."""
+    listed = [name for key in LISTS for name in facts.get(key, ())]
+    inside = [name for several in facts.get("inside", {}).values() for one in several for name in one["holds"]]
+    return [*(row["theirs"] for row in facts["tensors"]), *listed, *inside]
+
+
+def every(facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Some facts, and those of everything that lies beside."""
+    yield facts
+    for kind in BESIDE:
+        for one in facts.get(kind, ()):
+            yield from every(one)
+    head = facts.get("head")
+    if head and "kind" in head:  # of a model it is told in place, not by facts of its own
+        yield from every(head)
+
+
+def misplaced(unexpected: Iterable[str], missing: Iterable[str]) -> list[str]:
+    """Tensors with no place and places with no tensor, in words."""
+    return [*(f"{key} has no place" for key in unexpected), *(f"{key} is not there" for key in missing)]

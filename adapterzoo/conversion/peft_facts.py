@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from torch import Tensor
 
 from adapterzoo import peft_files
 from adapterzoo.adapter import Adapter
+from adapterzoo.archs import Architecture
+from adapterzoo.conversion import library
 from adapterzoo.conversion.facts import labels, tensor_row, weights
 from adapterzoo.conversion.stand_ins import stand_ins, taken
+from adapterzoo.core.registry import NamedModules
 from adapterzoo.core.sites import sites_of
 from adapterzoo.formats import peft, read
+from adapterzoo.formats.peft.adapter import PROMPT_STEM, STEM
+from adapterzoo.formats.peft.heads import head_of
 from adapterzoo.store import Source
 
 
@@ -34,43 +42,66 @@ def peft_facts(source: Source, allow_pickle: bool = False, model_type: str | Non
     stored = content.tensors
     placed = {key: names.get(_bare(key, model.architecture.stem)) for key in stored}
     heads = list(model.heads_of().values())
+    beside = _head_names(model.architecture, content.config, [key for key, ours in placed.items() if ours is None])
     used = [key for key, ours in placed.items() if ours is not None]
+    architecture = " or ".join(one.architecture.model_type for one, _ in fitting)
     return {
         "kind": "adapter",
         "format": "peft",
         "source": os.fspath(source),
-        "architecture": " or ".join(one.architecture.model_type for one, _ in fitting),
+        "architecture": architecture,
         "name": name,
         "method": adapter.config.architecture or "bottleneck",
         "config": adapter.config.to_dict(),
         "version": content.config.get("peft_version"),
+        "library": library.named("peft", content.config.get("peft_version")),
         "made_for": {"model_name": content.config.get("base_model_name_or_path")},
         "sizes": {"width": model.base.config.width, "layers": _layers(adapter, model)},
         **weights(stored, used),
         "tensors": [tensor_row(stored, key, ours) for key, ours in placed.items() if ours is not None],
-        "converted": [],
+        "converted": sorted(set(stored) - set(used) - set(beside)),  # weights of the model's that it brings along
         "unused": [],
         "unexpected": [],
         "missing": [],
-        "head": None if not heads else _head(heads[0], stored, placed),
+        "problems": [],
+        "head": None if not heads else _head(source, heads[0], stored, beside, architecture),
     }
 
 
-def _head(head: Any, stored: Any, placed: dict[str, str | None]) -> dict[str, Any]:
+def _head_names(architecture: Architecture, config: Mapping[str, Any], keys: Iterable[str]) -> dict[str, str]:
+    """What the tensors of the head in the same file are called in that head, by their names there."""
+    theirs = {key: key.removeprefix(STEM if key.startswith(STEM) else PROMPT_STEM) for key in keys}
+    known = {
+        key: name
+        for key, name in theirs.items()
+        if any(
+            kind.keymap.to_ours(name) for static in architecture.statics for kind in (static, *static.unless.values())
+        )
+    }
+    static = head_of(config, dict.fromkeys(known.values()), architecture, None)
+    targets = {key: None if static is None else static.keymap.to_ours(name) for key, name in known.items()}
+    return {key: target.ours for key, target in targets.items() if target is not None}
+
+
+def _head(
+    source: Source, head: Any, stored: Mapping[str, Tensor], names: Mapping[str, str], architecture: str
+) -> dict[str, Any]:
     """The head beside it, which lies in the same file."""
-    own = [key for key, ours in placed.items() if ours is None]
+    stem = f"heads.{NamedModules.slug(head.name)}"
     return {
         "kind": "head",
-        "source": "in the same file",
-        "architecture": None,
+        "format": "peft",
+        "source": os.fspath(source),
+        "architecture": architecture,
         "name": head.name,
         "type": head.head_type,
         **labels(head.config.get("label2id")),
-        **weights(stored, own),
-        "tensors": [tensor_row(stored, key, f"heads.{head.name}") for key in own],
+        **weights(stored, names),
+        "tensors": [tensor_row(stored, key, f"{stem}.{ours}") for key, ours in names.items()],
         "unused": [],
         "unexpected": [],
         "missing": [],
+        "problems": [],
     }
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from adapterzoo.conversion.convert import COPIED
+from adapterzoo.conversion.translated import translated
 from adapterzoo.formats import fairseq, hf, tensorflow
 from adapterzoo.formats.content import FILES
+from adapterzoo.formats.foreign import Foreign
 from adapterzoo.formats.pickled import read_shards
 from adapterzoo.hub.fetch import visit
 from adapterzoo.store import FileError, Source, find, read_json, write_tensors
@@ -27,18 +30,24 @@ class Opened(NamedTuple):
     Attributes:
         place: where it lies now.
         source: what it was called.
+        made_of: what files there were made of that another program wrote; of the others, the same lie there.
+        format: "fairseq" or "tensorflow"; None for what is Hugging Face's, AdapterHub's or PEFT's already.
+        foreign: what such a checkpoint came to.
     """
 
     place: Source
     source: Source
+    made_of: Mapping[Path, Sequence[Path]] = MappingProxyType({})
+    format: str | None = None
+    foreign: Foreign | None = None
 
     def named(self, facts: dict[str, Any]) -> dict[str, Any]:
-        """What was found there, under the name that the source was called by."""
+        """What was found there, under the name that the source was called by, and those that its tensors have there."""
         if self.place is self.source:
             return facts
-        new, old = (json.dumps(os.fspath(one))[1:-1] for one in self)
+        new, old = (json.dumps(os.fspath(one))[1:-1] for one in (self.place, self.source))
         found: dict[str, Any] = json.loads(json.dumps(facts).replace(new, old))
-        return found
+        return found if self.foreign is None else translated(found, str(self.format), self.foreign)
 
 
 @contextmanager
@@ -55,32 +64,40 @@ def opened(source: Source, allow_pickle: bool) -> Iterator[Opened]:
         FileError: there are such files, and they may not be read, or cannot be.
     """
     with visit(), tempfile.TemporaryDirectory(prefix="adapterzoo-") as scratch:
-        place = _plain(source, Path(scratch), allow_pickle)
+        found = _plain(source, Path(scratch), allow_pickle)
         try:
-            yield Opened(place, source)
+            yield found
         except (OSError, ValueError) as error:
-            if place is source:
+            if found.place is source:
                 raise
-            raise type(error)(str(error).replace(os.fspath(place), os.fspath(source))) from error
+            raise type(error)(str(error).replace(os.fspath(found.place), os.fspath(source))) from error
 
 
-def _plain(source: Source, scratch: Path, allow_pickle: bool) -> Source:
+def _plain(source: Source, scratch: Path, allow_pickle: bool) -> Opened:
     target = scratch / "plain"
     if os.path.isfile(source) or _only_fairseq(source):
-        _check_allowed(fairseq.find_file(source), allow_pickle)
+        file = fairseq.find_file(source)
+        _check_allowed(file, allow_pickle)
         (scratch / "read").mkdir()
-        fairseq.open_fairseq(source, scratch / "read").write(target)
-        return target
+        return _written("fairseq", source, target, fairseq.open_fairseq(source, scratch / "read"), [file], file)
     if os.path.isdir(source) and _is_tensorflow(Path(source)):
-        tensorflow.open_tensorflow(source).write(target)
-        return target
+        files, config = tensorflow.files_of(source)
+        return _written("tensorflow", source, target, tensorflow.open_tensorflow(source), files, config)
     folder = _folder(source)
     pickles = [] if folder is None else _pickles(folder)
     if folder is None or not pickles:
-        return source
+        return Opened(source, source)
     _check_allowed(pickles[0], allow_pickle)
-    _mirror(folder, target, pickles, scratch)
-    return target
+    return Opened(target, source, _mirror(folder, target, pickles, scratch))
+
+
+def _written(format: str, source: Source, target: Path, foreign: Foreign, tensors: list[Path], config: Path) -> Opened:
+    """Another library's checkpoint, which becomes a directory of Hugging Face's."""
+    foreign.write(target)
+    made_of = {target / hf.WEIGHTS[0]: tensors, target / "config.json": [config]}
+    for name in foreign.files:
+        made_of[target / name] = [path for one in (name, *fairseq.WORDS) if (path := config.parent / one).is_file()]
+    return Opened(target, source, made_of, format, foreign)
 
 
 def _check_allowed(path: Path, allow_pickle: bool) -> None:
@@ -129,8 +146,9 @@ def _pickles(folder: Path) -> list[Path]:
     return found
 
 
-def _mirror(folder: Path, target: Path, pickles: list[Path], scratch: Path) -> None:
-    """The directory's files by links, and its pickles as safetensors."""
+def _mirror(folder: Path, target: Path, pickles: list[Path], scratch: Path) -> dict[Path, list[Path]]:
+    """The directory's files by links, and its pickles as safetensors: what each of these was made of."""
+    made_of: dict[Path, list[Path]] = {}
     for path in sorted(folder.rglob("*")):
         copy = target / path.relative_to(folder)
         if path.is_dir():
@@ -145,5 +163,8 @@ def _mirror(folder: Path, target: Path, pickles: list[Path], scratch: Path) -> N
         name = PICKLES.get(path.name, "model.safetensors")
         place = target / path.relative_to(folder).with_name(name)
         tensors.setdefault(place, {}).update(found.tensors)
+        index = path.with_name("pytorch_model.bin.index.json")
+        made_of.setdefault(place, [] if path.name in PICKLES else [index]).append(path)
     for place, several in tensors.items():
         write_tensors(place, several)  # type: ignore[arg-type]
+    return made_of

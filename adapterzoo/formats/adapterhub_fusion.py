@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -122,28 +122,56 @@ def import_fusion(
     Raises:
         ValueError: tensors are missing, not known, or of another shape; all are named.
     """
-    given = {adapterhub.bare_name(key, architecture): key for key in tensors}
+    fusion = fusion_of(file, tensors, needed, architecture, network)
+    placed = place(file, tensors, fusion, architecture)
+    problems = misfits(file, tensors, fusion, architecture, placed)
+    if problems:
+        raise ValueError(f"the adapter fusion {file.name!r} does not fit:\n  " + "\n  ".join(problems))
+    fusion.load_state_dict({ours: tensors[key] for ours, key in placed.sources.items()}, strict=False)
+    if "temperature" in fusion.shared and not any(ours.startswith("shared.") for ours in placed.sources):
+        fusion.shared["temperature"].fall()  # type: ignore[operator]
+    return fusion
+
+
+def fusion_of(
+    file: FusionFile, keys: Iterable[str], needed: Sequence[Site], architecture: Architecture, network: Transformer
+) -> Fusion:
+    """The fusion that a file is of, with values of its own: at the places that the file's names tell, and `needed`."""
+    given = [adapterhub.bare_name(key, architecture) for key in keys]
     stems = {site: _stem(site, file.name, architecture) + "." for site in _places(network.config)}
     named = {key.rsplit(".", 2)[0] + "." for key in given if key.count(".") > 1}
     sites = [site for site, stem in stems.items() if site in needed or stem in named]
-    fusion = Fusion(file.config, file.adapters, sites, network)
-    names, state = tensor_names(fusion, file.name, architecture), fusion.state_dict()
-    found, problems = {}, []
-    for theirs, ours in names.items():
-        if theirs not in given:
+    return Fusion(file.config, file.adapters, sites, network)
+
+
+def place(file: FusionFile, keys: Iterable[str], fusion: Fusion, architecture: Architecture) -> adapterhub.Placement:
+    """Find the place of each of a file's tensors in its fusion."""
+    names, placed = tensor_names(fusion, file.name, architecture), adapterhub.Placement({}, [], [])
+    for key in keys:
+        bare = adapterhub.bare_name(key, architecture)
+        if bare in names:
+            placed.sources[names[bare]] = key
+        else:
+            (placed.unused if _unused(bare, file) else placed.unexpected).append(key)
+    return placed
+
+
+def misfits(
+    file: FusionFile,
+    tensors: Mapping[str, Tensor],
+    fusion: Fusion,
+    architecture: Architecture,
+    placed: adapterhub.Placement,
+) -> list[str]:
+    """Why a file's tensors do not make up its fusion, in words and in order. No values are looked at."""
+    state, problems = fusion.state_dict(), [f"{key} has no place here" for key in placed.unexpected]
+    for theirs, ours in tensor_names(fusion, file.name, architecture).items():
+        if ours not in placed.sources:
             if not ours.startswith("shared."):
                 problems.append(f"{theirs} is not there")
-        elif wrong := misfit(tensors[given[theirs]], state[ours].shape, state[ours].is_floating_point()):
+        elif wrong := misfit(tensors[placed.sources[ours]], state[ours].shape, state[ours].is_floating_point()):
             problems.append(f"{theirs} {wrong}")
-        else:
-            found[ours] = tensors[given[theirs]]
-    problems += [f"{given[key]} has no place here" for key in given if key not in names and not _unused(key, file)]
-    if problems:
-        raise ValueError(f"the adapter fusion {file.name!r} does not fit:\n  " + "\n  ".join(sorted(problems)))
-    fusion.load_state_dict(found, strict=False)
-    if "temperature" in fusion.shared and not any(ours.startswith("shared.") for ours in found):
-        fusion.shared["temperature"].fall()  # type: ignore[operator]
-    return fusion
+    return sorted(problems)
 
 
 def _places(network: NetworkConfig) -> list[Site]:

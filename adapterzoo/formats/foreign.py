@@ -34,7 +34,9 @@ class Foreign:
         tensors: its tensors by HF's names. They show the files that they were read from, as far as they can.
         class_name: the class that they are whole for: "RobertaForMaskedLM".
         files: texts of other files by name: a tokenizer's.
-        unused: foreign tensors that the class has no place for: other heads, an optimiser's.
+        unused: foreign tensors that are not needed: other heads, an optimiser's, second copies of tied weights.
+        names: the foreign names of `tensors`, by HF's; those that were made and are in no file have none.
+        transposed: HF's names of those that lie in the file with their two dimensions the other way round.
     """
 
     config: ModelConfig
@@ -42,6 +44,8 @@ class Foreign:
     class_name: str
     files: Mapping[str, str] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    transposed: frozenset[str] = frozenset()
 
     def write(self, folder: Path) -> None:
         """Write it as an HF directory, which appears whole or not at all: config.json, model.safetensors, `files`."""

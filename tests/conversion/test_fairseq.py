@@ -66,7 +66,7 @@ def close(first: Tensor, second: Tensor, near: float = 1e-4) -> None:
 @pytest.mark.parametrize(("file", "text"), [("checkpoint_vh.pt", HEAVY), ("checkpoint_vl.pt", LIGHT)])
 def test_a_real_roberta(file: str, text: str, sapiens_dir: Path, tmp_path: Path, opened: Any) -> None:
     found = opened(sapiens_dir / file, apart=True)
-    assert (found.class_name, found.unused) == ("RobertaForMaskedLM", ())
+    assert (found.class_name, found.unused) == ("RobertaForMaskedLM", ("decoder.lm_head.weight",))
     target = tmp_path / "converted"
     found.write(target)
     masked = [letter if number % 9 else "<mask>" for number, letter in enumerate(text, 4)]
@@ -199,7 +199,8 @@ def test_a_classification_head(tmp_path: Path, opened: Any) -> None:
     assert opened(src, "lm_head").class_name == "RobertaForMaskedLM"
     found = opened(src, "mnli")
     assert (found.class_name, found.config.num_labels) == ("RobertaForSequenceClassification", 4)
-    assert {name.split(".")[1] for name in found.unused} == {"a", "lm_head"}
+    assert {name.split(".")[1] for name in found.unused} == {"a", "lm_head", "sentence_encoder"}
+    assert [name for name in found.unused if "sentence_encoder" in name] == ["encoder.sentence_encoder.version"]
     found.write(tmp_path / "dst")
     ours = adapterzoo.AutoModelForSequenceClassification.from_pretrained(tmp_path / "dst").eval()
     flexible = adapterzoo.AutoAdapterModel.from_pretrained(tmp_path / "dst").eval()
@@ -248,7 +249,9 @@ BART_SIZES = {"decoder_attention_heads": HEADS, "no_scale_embedding": True, "arc
 def test_a_small_bart(joint: bool, tmp_path: Path, opened: Any) -> None:
     bart, model = tiny_bart(joint, output=not joint)
     found = opened(save(tmp_path / "src", model, legacy=joint, **BART_SIZES))
-    assert (found.class_name, found.unused) == ("BartForConditionalGeneration", ())
+    tied = ["decoder.embed_tokens.weight", *(["decoder.output_projection.weight"] if not joint else [])]
+    assert found.class_name == "BartForConditionalGeneration"
+    assert found.unused == (*tied, "decoder.version", "encoder.version")
     found.write(tmp_path / "dst")
     ours = adapterzoo.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "dst").eval()
     theirs, told = transformers.BartForConditionalGeneration.from_pretrained(tmp_path / "dst", output_loading_info=True)

@@ -86,9 +86,10 @@ def test_an_adapter_that_lacks_a_tensor_or_has_one_too_many_is_told(
     lost = sorted(tensors)[0]
     tensors["something.else"] = tensors.pop(lost)
     safetensors.torch.save_file(tensors, path)
-    told = facts(command, tmp_path)
+    told = facts(command, tmp_path, whole=False)
     assert told["unexpected"] == ["something.else"]
     assert len(told["missing"]) == 1 and lost.endswith(told["missing"][0])
+    assert told["problems"] == sorted([f"{told['missing'][0]} is not there", "something.else has no place"])
     assert "something.else" in command("inspect", tmp_path).out
 
 

@@ -6,5 +6,6 @@ with tempfile.TemporaryDirectory() as folder:
 
 from adapterzoo.formats.fairseq.checkpoint import find_file, modern, open_fairseq
 from adapterzoo.formats.fairseq.kinds import BART, ROBERTA, Kind
+from adapterzoo.formats.fairseq.words import WORDS
 
-__all__ = ["BART", "ROBERTA", "Kind", "find_file", "modern", "open_fairseq"]
+__all__ = ["BART", "ROBERTA", "WORDS", "Kind", "find_file", "modern", "open_fairseq"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -46,9 +47,12 @@ def open_fairseq(source: Source, folder: Path, head: str | None = None) -> Forei
     found = read_pickled(path, folder, parts=("args", "cfg", "model"))
     args = Args(path, found.facts)
     names = [name for name in sorted(found.tensors) if name.startswith("model.")]
-    tensors = dict(modern({name.removeprefix("model."): found.tensors[name] for name in names}))
+    own = {name.removeprefix("model."): found.tensors[name] for name in names}
+    traced = list(_traced(own))
+    tensors, origins = {new: tensor for _, new, tensor in traced}, {new: old for old, new, _ in traced}
     kind = BART if any(name.startswith("decoder.layers.") for name in tensors) else ROBERTA
-    return _turned(args, kind, tensors, choose(path, kind, tensors, head))
+    turned = _turned(args, kind, tensors, choose(path, kind, tensors, head), origins)
+    return replace(turned, unused=tuple(sorted(own.keys() - set(turned.names.values()))))
 
 
 def find_file(source: Source) -> Path:
@@ -78,21 +82,25 @@ def modern(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     Raises:
         FileError: a tensor that joins these cannot be cut.
     """
+    return ((new, tensor) for _, new, tensor in _traced(tensors))
+
+
+def _traced(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, str, Tensor]]:
+    """The same, the names in the file first; see `modern`."""
     decoder = any(name.startswith("decoder.sentence_encoder.") for name in tensors)
-    for name, tensor in tensors.items():
-        if _NO_WEIGHT.fullmatch(name):
+    for old, tensor in tensors.items():
+        if _NO_WEIGHT.fullmatch(old):
             continue
-        if decoder:
-            name = re.sub(r"^decoder\.", "encoder.", name)
+        name = re.sub(r"^decoder\.", "encoder.", old) if decoder else old
         name = name.replace(".emb_layer_norm.", ".layernorm_embedding.")
         joint = _JOINT.fullmatch(name)
         if joint is None:
-            yield name, tensor
+            yield old, name, tensor
         elif tensor.dim() == 0 or len(tensor) % 3:
             raise FileError(f"{name} should be three projections in one, not {tuple(tensor.shape)}")
         else:
             for part, own in zip("qkv", tensor.chunk(3), strict=True):
-                yield f"{joint[1]}{part}_proj.{joint[2]}", own
+                yield old, f"{joint[1]}{part}_proj.{joint[2]}", own
 
 
 def choose(path: Path, kind: Kind, tensors: Mapping[str, Tensor], head: str | None) -> str | None:
@@ -112,8 +120,10 @@ def choose(path: Path, kind: Kind, tensors: Mapping[str, Tensor], head: str | No
     return next(iter((*heads, *language)), None)
 
 
-def _turned(args: Args, kind: Kind, tensors: dict[str, Tensor], head: str | None) -> Foreign:
-    """The checkpoint under HF's names."""
+def _turned(
+    args: Args, kind: Kind, tensors: dict[str, Tensor], head: str | None, origins: Mapping[str, str]
+) -> Foreign:
+    """The checkpoint under HF's names; `origins` are the names in the file."""
     labels, suffix = None, "Model" if head is None else kind.suffix
     if head not in (None, LANGUAGE):
         args.require("pooler_activation_fn", "tanh")
@@ -124,18 +134,18 @@ def _turned(args: Args, kind: Kind, tensors: dict[str, Tensor], head: str | None
             del tensors[twin]
     config.tie_word_embeddings = kind.output not in tensors
     unused = [name for name in tensors if _is_beside(name, kind, head)]
-    theirs, unknown_names = {}, []
+    theirs, names, unknown_names = {}, {}, []
     for name in sorted(tensors.keys() - set(unused)):
         target = kind.table.to_ours(_HEAD.sub(rf"{HEADS}.\2", name))
         if target is None:
             unknown_names.append(name)
         else:
-            theirs[target.ours] = tensors[name]
+            theirs[target.ours], names[target.ours] = tensors[name], origins[name]
     if unknown_names:
         raise FileError(f"{args.path} holds tensors that {kind.name} does not have: {', '.join(unknown_names)}")
     made = kind.everywhere(tokens) | (kind.beside_language(tokens) if head == LANGUAGE else {})
     files = tokenizer_files(args.path.parent, config.vocab_size, words_only=args.tokenizer is None)
-    return Foreign(config, theirs | made, kind.name + suffix, files, tuple(unused))
+    return Foreign(config, theirs | made, kind.name + suffix, files, names=names)
 
 
 def _same(first: Tensor, second: Tensor) -> bool:

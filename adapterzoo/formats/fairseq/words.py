@@ -18,6 +18,9 @@ DICTIONARY = "dict.txt"
 BPE = ("encoder.json", "vocab.bpe")
 """GPT-2's byte-level BPE, whose token numbers are then the words of the dictionary."""
 
+WORDS = (DICTIONARY, *BPE)
+"""The files that a tokenizer may be made of."""
+
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 """What stands before a dictionary's words."""
 

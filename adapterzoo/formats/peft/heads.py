@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -24,19 +24,20 @@ TASKS = {
 
 
 def head_of(
-    content: Mapping[str, Any], tensors: Mapping[str, Tensor], architecture: Architecture, own: StaticHead | None
+    content: Mapping[str, Any], tensors: Iterable[str], architecture: Architecture, own: StaticHead | None
 ) -> StaticHead | None:
     """The class with a fixed head whose head's tensors these are; None if there are none.
 
     Args:
         content: what `adapter_config.json` holds.
-        tensors: the tensors beside the adapter's, by HF's names.
+        tensors: HF's names of the tensors beside the adapter's.
         architecture: of the model.
         own: the model's own fixed head, which is preferred to others with the same tensors.
 
     Raises:
         ValueError: no class has such tensors, or several have and the config does not say which it is.
     """
+    tensors = list(tensors)
     if not tensors:
         return None
     kinds = [kind for static in architecture.statics for kind in (static, *static.unless.values())]

@@ -104,8 +104,18 @@ def open_tensorflow(source: Source) -> Foreign:
     config = BertConfig.from_dict(told, str(folder / CONFIG))
     vocabulary = folder / VOCABULARY
     files = {VOCABULARY: read_text(vocabulary)} if vocabulary.is_file() else {}
-    used = {_theirs(name) for name in tensors}
-    return Foreign(config, tensors, class_name, files, tuple(name for name in bundle if name not in used))
+    names = {name: _theirs(name) for name in tensors}
+    unused = tuple(name for name in bundle if name not in set(names.values()))
+    turned = frozenset(name for name, theirs in names.items() if theirs.endswith("/kernel"))
+    return Foreign(config, tensors, class_name, files, unused, names, turned)
+
+
+def files_of(source: Source) -> tuple[list[Path], Path]:
+    """The files that `open_tensorflow` reads tensors from, the index first; and the file of the config."""
+    prefix = find_prefix(Path(source))
+    pattern = re.escape(prefix.name) + rf"({re.escape(INDEX)}|\.data-\d+-of-\d+)"
+    there = (path for path in prefix.parent.iterdir() if re.fullmatch(pattern, path.name))
+    return sorted(there, key=lambda path: (path.suffix != INDEX, path.name)), prefix.parent / CONFIG
 
 
 def find_prefix(path: Path) -> Path:
