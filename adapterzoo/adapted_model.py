@@ -54,10 +54,12 @@ class AdaptedModel(nn.Module):
             kind = self.architecture.config.__name__
             raise TypeError(f"{type(self).__name__} needs a {kind}, not {type(config).__name__}")
         config.check()
-        self.architecture = type(self).architecture.under(config)
-        if self.static is not None:
-            self.static = self.architecture.static(self.architecture.class_name(self.static), config)
         self.config = copy.copy(config)  # the caller's is not ours to change: labels, adapters
+        if self.static is not None and self.static.decoder_only:
+            self.config.is_decoder, self.config.is_encoder_decoder = True, False
+        self.architecture = type(self).architecture.under(self.config)
+        if self.static is not None:
+            self.static = self._static_head(self.static)
         with blank():
             self.base = Transformer(self._numbers(add_pooling_layer))
         self.adapters = AdapterPool()
@@ -68,12 +70,19 @@ class AdaptedModel(nn.Module):
         if initialise:
             pretrained.initialise_all(self.base)
 
+    def _static_head(self, static: StaticHead) -> StaticHead:
+        """The class's fixed head under its config."""
+        found = self.architecture.static(self.architecture.class_name(static), self.config)
+        if found is None:
+            raise ValueError(
+                f"{type(self).__name__} has an encoder, too, but its config is that of a decoder alone: "
+                "is_decoder, and not is_encoder_decoder"
+            )
+        return found
+
     def _numbers(self, pooler: bool) -> NetworkConfig:
-        numbers, static = self.architecture.network(self.config), self.static
-        if static is not None:
-            pooler = static.pooler
-            numbers = replace(numbers, encoder=None) if static.decoder_only else numbers
-        return replace(numbers, pooler=numbers.pooler and pooler)
+        numbers = self.architecture.network(self.config)
+        return replace(numbers, pooler=numbers.pooler and (pooler if self.static is None else self.static.pooler))
 
     # ------------------------------------------------------------------------------------------ making and keeping
 

@@ -60,19 +60,21 @@ def fixed_class(model: Any, head: PredictionHead, class_name: str | None = None)
         UnknownName: the architecture has no class of that name with a fixed head.
         ValueError: none fits; the message tells what differs.
     """
-    architecture = model.architecture
-    names = {f"{architecture.name}{static.suffix}": static for static in architecture.statics}
+    every, own = type(model).architecture, model.architecture
+    names = {every.class_name(static): static for static in (*every.statics, *own.statics)}
     if class_name is not None and class_name not in names:
-        raise UnknownName(unknown(f"class of {architecture.name}'s with a fixed head", class_name, names))
-    whole = {name: static for name, static in names.items() if not static.decoder_only}
-    if class_name is not None and class_name not in whole:
-        raise ValueError(f"{class_name} is a decoder alone; it has no place for the rest of {type(model).__name__}")
-    asked = whole if class_name is None else {class_name: whole[class_name]}
+        raise UnknownName(unknown(f"class of {every.name}'s with a fixed head", class_name, names))
+    alone = model.base.config.alone
+    fitting = {name: static for name, static in names.items() if static.decoder_only == alone}
+    if class_name is not None and class_name not in fitting:
+        kinds = "an encoder-decoder", "a decoder alone"
+        raise ValueError(f"{class_name} is {kinds[not alone]}, but this {type(model).__name__} is {kinds[alone]}")
+    asked = fitting if class_name is None else {class_name: fitting[class_name]}
     compared = [_compared(model, head, name, static) for name, static in asked.items()]
-    fitting = [found for found in compared if not found.apart]
-    if not fitting:
+    equal = [found for found in compared if not found.apart]
+    if not equal:
         raise ValueError(f"head {head.name!r} is no class's fixed head: {_told(head, compared)}")
-    return fitting[0]
+    return equal[0]
 
 
 def _told(head: PredictionHead, compared: list[FixedClass]) -> str:

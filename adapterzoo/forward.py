@@ -54,12 +54,14 @@ def encode(
         plan.cut(last_stack, passes.layout, memory.layout)
     last = forward(last_stack, *passes.looking_at(memory)).trimmed()
     encoder = None if encoder is None else passes.copied(encoder.trimmed())
-    same = encoder is not None and encoder.layout.length == last.layout.length
-    eos = last_eos(inputs.flat().input_ids, model.config.eos_token_id) if same else None
+    same = encoder is None or encoder.layout.length == last.layout.length
+    reads_end = model.base.config.decoder is not None
+    eos = last_eos(inputs.flat().input_ids, model.config.eos_token_id) if reads_end and same else None
     return Features(
         last=last,
         pool=model.base.pooled,
         encoder=encoder,
+        reads_end=reads_end,
         cls_at=None if eos is None else tiled(eos, plan.copies),
         choices=inputs.choices,
         copies=plan.copies,

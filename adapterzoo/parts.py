@@ -46,7 +46,7 @@ def _named(
     for key, tensor in hf.open_checkpoint(source, allow_pickle).items():
         name = hf.modern(key)
         bare = name.removeprefix(kind.stem)
-        target = kind.keymap().to_ours(bare)
+        target = kind.keymap.to_ours(bare)
         if target is not None and not (role == "decoder" and target.ours.startswith("pooler.")):
             yield f"{role}.{stem}{bare}", tensor
         elif target is None and head.to_ours(f"{role}.{name}") is not None:

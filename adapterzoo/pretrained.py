@@ -176,7 +176,7 @@ def fill(model: Any, head: Any, found: Fit, tensors: Mapping[str, Tensor], dtype
     parts_of = holders(model, head)
     owners = _owners(parts_of)
     for name, parts in found.sources.items():
-        order = hf.block_order(model.architecture, model.static, model.base.config, name)
+        order = hf.block_order(model.architecture, model.base.config, name)
         _put(owners, name, hf.gather(parts, tensors, order).to(dtype))
     report = LoadReport(found.told, found.left_over)
     initialise_missing(parts_of, found.missing, model.base.config.init_std, dtype)

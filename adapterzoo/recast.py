@@ -26,14 +26,11 @@ logger = logging.getLogger("adapterzoo")
 
 def to_flexible(model: Any, head_name: str) -> Any:
     """See `StaticModel.to_flexible`."""
-    static = model.static
-    if static.decoder_only:
-        raise ValueError(f"{type(model).__name__} is a decoder alone, of which there is no class with flexible heads")
     with unmerged(model) as merged, at_default(model):
         made = _with_network_of(model, "AdapterModel", _copied(model.config))
         made.heads.check_new(head_name)
         with blank():
-            head = make_head(made, head_name, static.flexible(made.config))
+            head = make_head(made, head_name, model.static.flexible(made.config))
         _take(head, model.head, head.tied)
         made.add_prediction_head(head)
         carry_over(model, made, {head_name: "default"})

@@ -76,7 +76,7 @@ class StaticModel(Model):
             head_name: the head's name there.
 
         Raises:
-            ValueError: the name is empty; or this class is an encoder-decoder's decoder alone.
+            ValueError: the name is empty.
         """
         return recast.to_flexible(self, head_name)
 

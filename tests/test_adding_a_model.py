@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from adapterzoo.archs import ARCHITECTURES
+from tools.took import length_of, source_of
+
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "adding-a-model.md").read_text(encoding="utf-8")
 
@@ -94,6 +97,11 @@ def test_the_file_makes_a_model_that_is_transformers(code: str, tmp_path: Path) 
 
 def test_the_file_is_as_short_as_the_guide_promises(code: str) -> None:
     assert code.count("\n") < 100
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_s_file_is_as_short(name: str) -> None:
+    assert length_of(source_of(ARCHITECTURES[name])[0]) < 100
 
 
 def test_what_the_guide_speaks_of_is_there() -> None:

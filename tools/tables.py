@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
 
-from adapterzoo.archs import ARCHITECTURES, Architecture
+from adapterzoo.archs import ARCHITECTURES
 from adapterzoo.core.sites import sites_of
 from adapterzoo.heads import HEADS
 from adapterzoo.methods import PRESETS, AdapterConfig
+from tools.took import length_of, source_of
+from tools.took import table as took
 
 ROOT = Path(__file__).parent.parent
 README, MODELS = ROOT / "README.md", ROOT / "docs" / "models.md"
@@ -51,25 +52,34 @@ def acts_on(config: AdapterConfig, model_type: str) -> bool:
     return any(config.covers(site, network) for site in sites_of(network))
 
 
-def grid(rows: list[str], has: Callable[[str, str], bool]) -> str:
-    """Things by rows, architectures by columns, a dot where the one has the other."""
+def grid(rows: list[str], mark: Callable[[str, str], str]) -> str:
+    """Things by rows, architectures by columns, and how the one has the other."""
     columns = sorted(ARCHITECTURES)
     lines = [f"| | {' | '.join(f'`{name}`' for name in columns)} |", f"|---|{':-:|' * len(columns)}"]
     for row in rows:
-        dots = " | ".join("●" if has(row, column) else "" for column in columns)
-        lines.append(f"| `{row}` | {dots} |")
+        lines.append(f"| `{row}` | {' | '.join(mark(row, column) for column in columns)} |")
     return "\n".join(lines)
 
 
 def heads_by_model() -> str:
-    """Flexible heads against architectures."""
-    kinds = [kind for kind in HEADS if any(kind in architecture.heads for architecture in ARCHITECTURES.values())]
-    return grid(kinds, lambda kind, name: kind in ARCHITECTURES[name].heads)
+    """Types of heads against architectures: a dot where one may be added, a ring where it may be to the decoder alone.
+
+    A diamond where there is one in classes with a fixed head only.
+    """
+
+    def mark(kind: str, name: str) -> str:
+        architecture = ARCHITECTURES[name]
+        alone = () if architecture.alone is None else architecture.alone.heads
+        fixed = [static.head_type for static in architecture.statics]
+        ways = {"●": architecture.heads, "○": alone, "◇": fixed}
+        return next((sign for sign, kinds in ways.items() if kind in kinds), "")
+
+    return grid(list(HEADS), mark)
 
 
 def methods_by_model() -> str:
     """Methods against architectures."""
-    return grid([names[0] for names in distinct()], lambda preset, name: acts_on(PRESETS[preset], name))
+    return grid([names[0] for names in distinct()], lambda preset, name: "●" if acts_on(PRESETS[preset], name) else "")
 
 
 def files() -> str:
@@ -77,21 +87,13 @@ def files() -> str:
     lines = ["| architecture | file | lines | what it is |", "|---|---|--:|---|"]
     for model_type, architecture in sorted(ARCHITECTURES.items()):
         path, about = source_of(architecture)
-        length = path.read_text(encoding="utf-8").count("\n")
-        lines.append(f"| `{model_type}` | `{path.relative_to(ROOT).as_posix()}` | {length} | {about} |")
+        lines.append(f"| `{model_type}` | `{path.relative_to(ROOT).as_posix()}` | {length_of(path)} | {about} |")
     return "\n".join(lines)
-
-
-def source_of(architecture: Architecture) -> tuple[Path, str]:
-    """The file that adds an architecture, and the first line of its docstring."""
-    module = inspect.getmodule(architecture.config)
-    assert module is not None
-    return Path(inspect.getfile(module)), (module.__doc__ or "").split("\n")[0].partition(": https")[0]
 
 
 TABLES: dict[Path, dict[str, Callable[[], str]]] = {
     README: {"models": models, "methods": methods},
-    MODELS: {"files": files, "heads": heads_by_model, "methods": methods_by_model},
+    MODELS: {"files": files, "took": took, "heads": heads_by_model, "methods": methods_by_model},
 }
 
 

@@ -8,7 +8,7 @@ from adapterzoo.archs.base import Architecture, StaticHead, register
 from adapterzoo.archs.rows import LINEAR, QA, QA_OUTPUTS, TWO_LAYERS
 from adapterzoo.archs.two_stacks import (
     BART_PLACES,
-    DECODER_TOKENS,
+    DECODER_ALONE,
     ENCODER_DECODER_DEFAULTS,
     ENCODER_DECODER_HEADS,
     TwoStacksConfig,
@@ -50,7 +50,8 @@ BART = register(
             ),
             StaticHead("ForSequenceClassification", "classification", TWO_LAYERS, CLASSIFICATION_ROWS),
             StaticHead("ForQuestionAnswering", "question_answering", QA, QA_OUTPUTS),
-            StaticHead("ForCausalLM", "causal_lm", CAUSAL, LM_ROWS, decoder_only=True, base_rows=DECODER_TOKENS),
+            StaticHead("ForCausalLM", "causal_lm", CAUSAL, LM_ROWS, decoder_only=True),
         ),
+        alone=DECODER_ALONE,
     )
 )

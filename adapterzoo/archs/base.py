@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from typing import Any
 
 from adapterzoo.archs.config import ModelConfig
@@ -26,10 +26,9 @@ class StaticHead:
         settings: the flexible head's settings.
         rows: HF's names against our head's.
         pooler: whether HF's class has the pooler.
-        decoder_only: whether it is an encoder-decoder's decoder alone.
+        decoder_only: whether it is an encoder-decoder's decoder alone; see `DecoderAlone`.
         pretraining: whether it is what pretraining trains, not a task (such a head is not made flexible by default).
         from_config: settings that are fields of the model's config, by the field's name.
-        base_rows: rows that take the place of the architecture's row for the same tensor of ours.
         part: the field of the model's config that holds the config to read from; the whole if None.
         unless: by the name of a switch in the config: what it is where that is off.
     """
@@ -41,7 +40,6 @@ class StaticHead:
     pooler: bool = False
     decoder_only: bool = False
     pretraining: bool = False
-    base_rows: tuple[Row, ...] = ()
     from_config: Mapping[str, str] = field(default_factory=dict)
     part: str | None = None
     unless: Mapping[str, StaticHead] = field(default_factory=dict)
@@ -72,6 +70,21 @@ class StaticHead:
         return _head_keymap(self)
 
 
+@dataclass(frozen=True)
+class DecoderAlone:
+    """What an encoder-decoder's tables have otherwise where the config says that its decoder is all there is.
+
+    A config says so by `is_decoder` without `is_encoder_decoder`, as HF's classes of a decoder alone write it.
+
+    Attributes:
+        heads: the types of flexible heads that make sense there.
+        rows: rows that take the place of the architecture's row for the same tensor of ours.
+    """
+
+    heads: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Architecture:
     """One architecture, all tables.
@@ -91,6 +104,7 @@ class Architecture:
         starts_with_last: whether a decoder's input that is made from a text begins with the text's last token (mBART's
             language), not with `decoder_start_token_id`.
         specialise: makes the tables for one config, where they depend on it.
+        alone: what differs in the decoder's, where it may stand alone.
     """
 
     name: str
@@ -106,9 +120,12 @@ class Architecture:
     base: str = "Model"
     starts_with_last: bool = False
     specialise: Callable[[Any], Architecture] | None = None
+    alone: DecoderAlone | None = None
 
     def under(self, config: ModelConfig) -> Architecture:
         """The tables under a model's `config`."""
+        if self.alone is not None and config.is_decoder and not config.is_encoder_decoder:
+            return _decoder_alone(self)
         return self if self.specialise is None else self.specialise(config)
 
     @property
@@ -132,9 +149,10 @@ class Architecture:
         """What `config.json` calls it."""
         return self.config.model_type
 
-    def keymap(self, static: StaticHead | None = None) -> KeyMap:
-        """The base's table, as a static class has it."""
-        return _base_keymap(self, static)
+    @property
+    def keymap(self) -> KeyMap:
+        """The base's table."""
+        return _base_keymap(self)
 
     def static(self, class_name: str | None, config: ModelConfig | None = None) -> StaticHead | None:
         """The static head of HF's class of that name, if it is one of ours; under a `config`, if that is given."""
@@ -155,7 +173,7 @@ class Architecture:
         if site.name == "layer.out":  # the joins lie in it
             return self.hub_module(site._replace(name="mlp.join")).rpartition(".")[0]
         for ours in _tensors_at(site):
-            theirs = self.keymap().to_theirs(ours)
+            theirs = self.keymap.to_theirs(ours)
             if theirs is not None:
                 part = site.name.rpartition(".")[2]
                 return theirs["qkv".index(part) if len(theirs) == 3 else 0].removesuffix(".weight")
@@ -182,9 +200,26 @@ def _tensors_at(site: Site) -> tuple[str, ...]:
 
 
 @cache
-def _base_keymap(architecture: Architecture, static: StaticHead | None) -> KeyMap:
-    instead = {row.ours: row for row in (static.base_rows if static else ())}
-    return KeyMap(instead.get(row.ours, row) for row in architecture.rows)
+def _decoder_alone(whole: Architecture) -> Architecture:
+    """The tables of an encoder-decoder's decoder alone."""
+    assert whole.alone is not None
+    instead = {row.ours: row for row in whole.alone.rows}
+    return replace(
+        whole,
+        network=partial(_without_encoder, whole.network),
+        rows=tuple(instead.get(row.ours, row) for row in whole.rows),
+        heads=whole.alone.heads,
+        statics=tuple(static for static in whole.statics if static.decoder_only),
+    )
+
+
+def _without_encoder(network: Callable[[Any], NetworkConfig], config: Any) -> NetworkConfig:
+    return replace(network(config), encoder=None)
+
+
+@cache
+def _base_keymap(architecture: Architecture) -> KeyMap:
+    return KeyMap(architecture.rows)
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from adapterzoo.archs.base import DecoderAlone
 from adapterzoo.archs.config import ModelConfig
 from adapterzoo.archs.rows import fused, linears
 from adapterzoo.core.config import NetworkConfig, StackConfig
@@ -55,6 +56,8 @@ ENCODER_DECODER_HEADS = (
     "similarity",
     "seq2seq_lm",
 )
+
+DECODER_HEADS = tuple({"seq2seq_lm": "causal_lm"}.get(kind, kind) for kind in ENCODER_DECODER_HEADS)
 
 ENCODER_DECODER_SHARED = tuple(("d_model", f"{stack}_attention_heads") for stack in STACKS)
 
@@ -141,8 +144,10 @@ def bart_rows(norm: str = "norm") -> tuple[Row, ...]:
     )
 
 
-DECODER_TOKENS = (Row("decoder.embed_tokens.weight", "token.weight", aliases=("shared.weight", EMBED_TOKENS[0])),)
-"""The token embedding's row in a class that has the decoder alone."""
+DECODER_ALONE = DecoderAlone(
+    heads=DECODER_HEADS,
+    rows=(Row("decoder.embed_tokens.weight", "token.weight", aliases=("shared.weight", EMBED_TOKENS[0])),),
+)
 
 BART_PLACES = {
     "attn.join": "{stack}.layers.{i}.attention_adapters",

@@ -60,7 +60,7 @@ def convert(
     step("config.json")
     common = reduce(torch.promote_types, {tensor.dtype for tensor in tensors.values()})
     class_name = checkpoint.architecture.class_name(checkpoint.model.static)
-    write_json(folder / "config.json", config_json(checkpoint.config, class_name, common))
+    write_json(folder / "config.json", config_json(checkpoint.model.config, class_name, common))
     step("adapters, heads and embeddings")
     for kind in KINDS:
         for kept_folder in kept(checkpoint, kind):
@@ -119,7 +119,7 @@ def _zeros(like: Tensor) -> Tensor:
 
 def write_flexible_head(checkpoint: Checkpoint, folder: Path, dtype: str | None) -> None:
     """Write a task's head as a flexible one, in AdapterHub's format, if the architecture's flexible class has such."""
-    model = zoo.CLASSES[f"{checkpoint.architecture.name}AdapterModel"](checkpoint.config, initialise=False)
+    model = zoo.CLASSES[f"{checkpoint.architecture.name}AdapterModel"](checkpoint.model.config, initialise=False)
     target = model.head_target(checkpoint.model.static, {})
     if target is None or target[0].head_type not in checkpoint.architecture.heads:
         return

@@ -79,7 +79,7 @@ def model_facts(checkpoint: Checkpoint, allow_pickle: bool = False) -> dict[str,
     """What a model's directory holds, the adapters, fusions, heads and embeddings beside it included."""
     found, tensors, network = checkpoint.fit, checkpoint.tensors, checkpoint.model.base.config
     heads, extra = list(checkpoint.model.heads_of().values()), checkpoint.config.extra
-    turns = partial(hf.turns_in, checkpoint.architecture, checkpoint.model.static)
+    turns = partial(hf.turns_in, checkpoint.architecture)
     within = inside(read_json(require(checkpoint.source, "config.json")), tensors, found.unexpected)
     known = {name for several in within.values() for one in several for name in one["holds"]}
     token = checkpoint.model.base.token.weight.shape[1]

@@ -144,6 +144,11 @@ class NetworkConfig:
         return {name: stack for name, stack in both.items() if stack is not None}
 
     @property
+    def alone(self) -> bool:
+        """Whether it is an encoder-decoder's decoder without the encoder."""
+        return self.encoder is None
+
+    @property
     def first(self) -> StackConfig:
         """The stack that reads the network's input."""
         return next(iter(self.stacks().values()))

@@ -82,7 +82,7 @@ def place(keys: Iterable[str], architecture: Architecture, static: StaticHead | 
         architecture: whose tables to use.
         static: the head that the tensors beside the base belong to, if any.
     """
-    base, head = architecture.keymap(static), static.keymap if static else None
+    base, head = architecture.keymap, static.keymap if static else None
     placed = Placement()
     aliases: list[tuple[str, str]] = []
     for key in keys:
@@ -139,24 +139,22 @@ def scatter(tensor: Tensor, names: Sequence[str], order: Sequence[int] = ()) -> 
     return dict(zip(names, tensor.chunk(len(names)), strict=True))
 
 
-def block_order(
-    architecture: Architecture, static: StaticHead | None, network: NetworkConfig, ours: str
-) -> tuple[int, ...]:
+def block_order(architecture: Architecture, network: NetworkConfig, ours: str) -> tuple[int, ...]:
     """Where in their tensor the blocks of rows lie that ours "base.…" is made of; empty where ours is theirs.
 
     A block is one head's rows of the query, key or value projection, where theirs has these head by head.
     """
-    turns = turns_in(architecture, static, ours)
+    turns = turns_in(architecture, ours)
     if turns == 1:
         return ()
     heads = network.stacks()[ours.split(".")[1]].heads
     return tuple(head * turns + part for part in range(turns) for head in range(heads))
 
 
-def turns_in(architecture: Architecture, static: StaticHead | None, ours: str) -> int:
+def turns_in(architecture: Architecture, ours: str) -> int:
     """How many parts of our tensor "base.…" take turns in theirs, head by head; 1 where ours is theirs."""
     space, _, name = ours.partition(".")
-    return architecture.keymap(static).turns(name) if space == "base" else 1
+    return architecture.keymap.turns(name) if space == "base" else 1
 
 
 def foreign_names(architecture: Architecture, static: StaticHead | None, ours: str) -> tuple[str, ...]:
@@ -167,7 +165,7 @@ def foreign_names(architecture: Architecture, static: StaticHead | None, ours: s
     """
     space, _, name = ours.partition(".")
     if space == "base":
-        names = architecture.keymap(static).to_theirs(name)
+        names = architecture.keymap.to_theirs(name)
         prefix = architecture.stem if static else ""
     else:
         names, prefix = (static.keymap.to_theirs(name) if static else None), ""
@@ -200,5 +198,5 @@ def export(
     network = base.config
     for name, tensor in ours.items():
         names = foreign_names(architecture, static, name)
-        theirs |= scatter(tensor, names, block_order(architecture, static, network, name))
+        theirs |= scatter(tensor, names, block_order(architecture, network, name))
     return theirs

@@ -76,7 +76,8 @@ class Features:
         last: output of the last stack: the decoder's, or a lone stack's.
         encoder: output of the encoder under a decoder.
         pool: makes the pooled output.
-        cls_at: (B,) where each row's classification token is, where that is not its first.
+        reads_end: whether a row's classification token is its last <eos>, as in BART's decoders; if not, its first.
+        cls_at: (B,) where that <eos> is; None where rows have none, or where it cannot be told.
         choices: how many consecutive rows are choices of one question.
         copies: how many times the caller's batch lies in here, one after the other.
         cache: the last stack's keys and values, if they are kept.
@@ -87,6 +88,7 @@ class Features:
     last: StackOutput
     pool: Pool
     encoder: StackOutput | None = None
+    reads_end: bool = False
     cls_at: Tensor | None = None
     choices: int = 1
     copies: int = 1
@@ -128,7 +130,7 @@ class Features:
             if pooled is None:
                 raise ValueError("the head reads the pooler's output, but the model has no pooler")
             return pooled
-        if self.encoder is None:
+        if not self.reads_end:
             return self.last.first()
         if self.cls_at is None:
             raise ValueError(

@@ -192,8 +192,12 @@ class BertStyleMaskedLMHead(LMHead):
 class CausalLMHead(LMHead):
     """A causal language model's head; each token is scored against the next, unless told otherwise.
 
-    On a network whose tokens look at later ones it has little to learn: the next token is in sight. That is told by a
-    warning, and `generate` refuses.
+    On a network whose tokens look at later ones it has nothing to learn: the next token is in sight. Such a head may be
+    there, for checkpoints hold them, and gives logits. That is told by a warning, and the loss is refused, unless the
+    call's mask says who looks at whom; so is `generate`.
+
+    Attributes:
+        sees_next: whether it is on such a network.
     """
 
     head_type = "causal_lm"
@@ -225,8 +229,32 @@ class CausalLMHead(LMHead):
             shift_labels,
         )
         self.config["dropout_prob"] = dropout_prob  # kept for files; nothing is dropped
-        if not model.base.config.last.causal:
+        self.sees_next = not model.base.config.last.causal
+        if self.sees_next:
             logger.warning("head %r predicts the next token, which the network sees: is_decoder is not set", head_name)
+
+    def forward(  # type: ignore[override]
+        self,
+        outputs: Features,
+        cls_output: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        return_dict: bool = False,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """As of every such head.
+
+        Raises:
+            ValueError: there are labels, and tokens see those that they should predict.
+        """
+        masked = attention_mask is not None and attention_mask.dim() > 2
+        if labels is not None and self.sees_next and not masked:
+            raise ValueError(
+                f"head {self.name!r} has no loss: it predicts the next token, which the network's tokens see. "
+                "is_decoder=True in the config makes the network a decoder; an attention_mask of shape "
+                "(rows, tokens, tokens) may say who looks at whom"
+            )
+        return super().forward(outputs, cls_output, attention_mask, return_dict, labels, **kwargs)
 
 
 @HEADS.register("seq2seq_lm")

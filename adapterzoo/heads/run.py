@@ -33,7 +33,7 @@ def run_head(
         as_dict: whether to return an output or a tuple.
     """
     cls_output = None
-    if head.reads_cls or (head.reads_cls is None and (features.encoder is None or features.cls_at is not None)):
+    if head.reads_cls or (head.reads_cls is None and (not features.reads_end or features.cls_at is not None)):
         cls_output = features.cls(head.reads_pooler)
     return head(features, cls_output=cls_output, attention_mask=attention_mask, return_dict=as_dict, **labels)
 

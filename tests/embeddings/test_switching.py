@@ -196,8 +196,6 @@ def test_a_copy_has_embeddings_of_its_own(architecture, duplicate):
 @pytest.mark.parametrize("name", [name for name in CLASSES if zoo.CLASSES[name].static is not None])
 def test_a_model_recast_to_another_class_has_the_same_embeddings(name):
     model = tiny_of(name)
-    if model.static.decoder_only:
-        pytest.skip("a decoder alone has no flexible class")
     biased(add_new(model))
     twin = model.to_flexible("head").to_static("head", name)
     assert twin.active_embeddings == "new" and twin.embeddings_tokenizer() is model.embeddings_tokenizer()

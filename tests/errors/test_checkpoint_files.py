@@ -31,7 +31,7 @@ def src(architecture, tmp_path):
 
 
 def tables_of(architecture: str) -> KeyMap:
-    return ARCHITECTURES[architecture].under(tiny_config(architecture)).keymap()
+    return ARCHITECTURES[architecture].under(tiny_config(architecture)).keymap
 
 
 def refused(architecture, src, error, *words, **options):

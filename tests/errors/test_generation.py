@@ -194,9 +194,11 @@ def test_adapters_that_there_are_not(model: Any) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if f"{name}-decoder" in decoders()])
-def test_layers_that_look_ahead_cannot_generate(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    add_head(tiny_model(name, is_decoder=True), "causal_lm", "words")
+def test_layers_that_look_ahead_cannot_generate_nor_learn_it(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    decoder, said = tiny_model(name, is_decoder=True), ids(2, 5)
+    add_head(decoder, "causal_lm", "words")
     assert "is_decoder" not in caplog.text
+    assert decoder(said, labels=said).loss > 0
     model = tiny_model(name)
     add_head(model, "causal_lm", "words")
     assert "head 'words' predicts the next token, which the network sees: is_decoder is not set" in caplog.text
@@ -206,6 +208,13 @@ def test_layers_that_look_ahead_cannot_generate(name: str, caplog: pytest.LogCap
     fixed = class_named(name, static.static.suffix)(tiny_config(name))
     with refuses(ValueError, f"{static.name} cannot generate", "is_decoder=True"):
         fixed.generate(ids())
+    for looking in (model, fixed, fixed.to_flexible()):
+        told = "has no loss: it predicts the next token, which the network's tokens see", "is_decoder=True"
+        with refuses(ValueError, *told, model=looking):
+            looking(said, labels=said)
+        assert looking(said).loss is None
+        back = torch.ones(2, 5, 5).tril()
+        assert looking(said, attention_mask=back, labels=said).loss > 0
 
 
 def test_a_file_that_asks_for_what_is_not_here(model: Any, tmp_path: Any) -> None:

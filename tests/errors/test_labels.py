@@ -7,6 +7,7 @@ import torch
 
 from adapterzoo.archs import ARCHITECTURES
 from tests.helpers.batches import batch_for
+from tests.helpers.heads import model_for
 from tests.helpers.refusing import refuses
 from tests.helpers.tiny import NAMES, tiny_model
 
@@ -26,7 +27,7 @@ def with_head(kind: str, **settings):
 @pytest.fixture
 def headed(request):
     architecture, kind, settings = request.param
-    model = tiny_model(architecture)
+    model = model_for(kind, architecture)
     model.add_custom_head(kind, "head", **settings)
     return model
 

@@ -10,7 +10,7 @@ from adapterzoo.archs import ARCHITECTURES
 from tests.helpers.batches import batch_for
 from tests.helpers.heads import add_head, head_types, questions
 from tests.helpers.refusing import refuses
-from tests.helpers.tiny import NAMES, tiny_model
+from tests.helpers.tiny import BECOMES, NAMES, tiny_model
 
 ROWS = 4
 TWO = ["other", "mrpc"]  # two and three labels
@@ -164,11 +164,20 @@ def test_a_class_or_head_that_is_not_there_is_told(model):
         model.to_static()
 
 
-def test_a_decoder_alone_cannot_be_made_of_more(model):
-    alone = [model.architecture.name + static.suffix for static in model.architecture.statics if static.decoder_only]
-    for name in alone:
-        with refuses(ValueError, f"{name} is a decoder alone; it has no place for the rest of", model=model):
-            model.to_static("mrpc", name)
+def test_a_decoder_alone_cannot_be_made_of_more_nor_more_of_it(model):
+    kind = model.architecture
+    if kind.alone is None:
+        pytest.skip("its decoder does not stand alone")
+    kinds = "an encoder-decoder", "a decoder alone"
+    alone = tiny_model(kind.model_type, **BECOMES["only"])
+    add_head(alone, "causal_lm", "words")
+    for static in kind.statics:
+        name, of = kind.class_name(static), static.decoder_only
+        for other, head in ((model, "mrpc"), (alone, "words")):
+            if (other is alone) is not of:
+                said = f"{name} is {kinds[of]}, but this {type(other).__name__} is {kinds[not of]}"
+                with refuses(ValueError, said, model=other):
+                    other.to_static(head, name)
 
 
 def test_a_name_that_no_head_may_have_is_refused():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,25 @@ from tests.helpers.adapting import CONFIGS, KINDS, add_random, same_bits, tensor
 from tests.helpers.batches import batch_for
 from tests.helpers.comparing import assert_same
 from tests.helpers.heads import shaped
-from tests.helpers.tiny import class_named, randomise, tiny_config
+from tests.helpers.tiny import BECOMES, class_named, randomise, tiny_config
 from tests.helpers.vocabularies import NEW, OLD, add_new
 
 STATICS = [(name, static) for name, kind in ARCHITECTURES.items() for static in kind.statics]
-WHOLE = [pytest.param(name, one, id=f"{name}-{one.suffix}") for name, one in STATICS if not one.decoder_only]
-ALONE = [pytest.param(name, one, id=f"{name}-{one.suffix}") for name, one in STATICS if one.decoder_only]
-FIRST = {name: one for name, one in reversed(STATICS) if not one.decoder_only}
-of_every_architecture = pytest.mark.parametrize(("architecture", "static"), FIRST.items(), ids=list(FIRST))
-of_every_class = pytest.mark.parametrize(("architecture", "static"), WHOLE)
+
+
+def each(statics: Iterable[tuple[str, StaticHead]]) -> pytest.MarkDecorator:
+    """Parametrise a test over classes."""
+    found = [pytest.param(name, one, id=f"{name}-{one.suffix}") for name, one in statics]
+    return pytest.mark.parametrize(("architecture", "static"), found)
+
+
+def first(statics: list[tuple[str, StaticHead]]) -> list[tuple[str, StaticHead]]:
+    """The first class of each network: of an architecture, and of its decoder alone."""
+    return list({(name, one.decoder_only): (name, one) for name, one in reversed(statics)}.values())
+
+
+of_every_architecture = each(first(STATICS))
+of_every_class = each(STATICS)
 PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
 LABEL_NAMES = st.text(min_size=1, max_size=6)
 
@@ -126,10 +137,7 @@ def test_neither_shares_memory_with_the_other(architecture: str, static: StaticH
     assert not any(torch.equal(flexible.state_dict()[name], kept[name]) for name in kept if name.startswith("base."))
 
 
-LM = {name: one for name, one in reversed(STATICS) if one.head_type.endswith("_lm") and not one.decoder_only}
-
-
-@pytest.mark.parametrize(("architecture", "static"), LM.items(), ids=list(LM))
+@each(first([(name, one) for name, one in STATICS if one.head_type.endswith("_lm")]))
 def test_named_embeddings_come_along(architecture: str, static: StaticHead) -> None:
     model = add_new(fixed(architecture, static, {"vocab_size": len(OLD)}).to_flexible())
     randomise(model)
@@ -155,8 +163,10 @@ def test_half_and_double_stay_so(architecture: str, static: StaticHead, dtype: t
 @of_every_class
 def test_every_head_with_the_settings_of_a_class_becomes_its_head(architecture: str, static: StaticHead) -> None:
     config = tiny_config(architecture, num_labels=2)
+    name = ARCHITECTURES[architecture].class_name(static)
+    if static.decoder_only:
+        config = tiny_config(architecture, num_labels=2, **BECOMES["only"])
     model = class_named(architecture, "AdapterModel")(config).eval()
-    name = model.architecture.class_name(static)
     model.add_prediction_head_from_config("mine", model.architecture.static(name, config).flexible(config))
     randomise(model)
     batch = shaped(static.head_type, batch_for(model, rows=2, decoder=False))
@@ -216,10 +226,3 @@ def test_a_heads_own_dropout_becomes_the_configs(architecture: str, static: Stat
     assert made.config.classifier_dropout == 0.3
     chances = [part.p for part in made.head.modules() if isinstance(part, torch.nn.Dropout)]
     assert chances and set(chances) == {0.3}
-
-
-@pytest.mark.parametrize(("architecture", "static"), ALONE)
-def test_a_decoder_alone_has_no_flexible_class(architecture: str, static: StaticHead) -> None:
-    model = fixed(architecture, static, {})
-    with pytest.raises(ValueError, match="is a decoder alone, of which there is no class with flexible heads"):
-        model.to_flexible()

@@ -7,7 +7,7 @@ from typing import Any
 from adapterzoo import zoo
 from adapterzoo.archs import ModelConfig
 from tests.helpers.options import others
-from tests.helpers.tiny import decoders, randomise, tiny_config
+from tests.helpers.tiny import ALONE, architecture_of, decoders, randomise, tiny_config
 
 CLASSES = [name for name, kind in zoo.CLASSES.items() if not issubclass(kind, ModelConfig)]
 """The names of all model classes."""
@@ -15,12 +15,9 @@ CLASSES = [name for name, kind in zoo.CLASSES.items() if not issubclass(kind, Mo
 
 def variants(name: str) -> list[tuple[str, dict[str, Any]]]:
     """A class's name with each set of fields of the config that changes which tensors there are."""
-    architecture = zoo.CLASSES[name].architecture.model_type
-    kinds = [
-        changes
-        for kind, changes in decoders().items()
-        if kind.removesuffix("-decoder").removesuffix("-cross") == architecture
-    ]
+    architecture, static = zoo.CLASSES[name].architecture.model_type, zoo.CLASSES[name].static
+    alone = ALONE if static is None else {}  # a class with a fixed head has an encoder, or has none
+    kinds = [changes for kind, changes in {**decoders(), **alone}.items() if architecture_of(kind) == architecture]
     return [(name, changes) for changes in ({}, *filter(None, kinds), *others(zoo.CLASSES[name].architecture.config))]
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.helpers.batches import Batch, random_ids
-from tests.helpers.tiny import randomise
+from tests.helpers.tiny import randomise, tiny_model
 
 CHOICES = 2
 LABELS = 3
@@ -20,6 +20,11 @@ TOGETHER = ("multiple_choice", "similarity")
 def head_types(model: Any) -> list[str]:
     """The types of flexible heads that a model may have."""
     return list(model.head_types)
+
+
+def model_for(kind: str, architecture: str) -> Any:
+    """A small model on which a head of that type can be trained: for the next token, it is a decoder."""
+    return tiny_model(architecture, **({"is_decoder": True} if kind == "causal_lm" else {}))
 
 
 def add_head(model: Any, kind: str, name: str, **settings: Any) -> None:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from adapterzoo.formats import hf
-from tests.helpers.hf_models import Case
 
 PROMISE = 1e-5
 NOISE = 2e-7  # of the largest gradient of all: what float32 leaves of gradients that are zero in truth
@@ -61,29 +60,29 @@ def same_tuple(ours: Any, theirs: Any, mask: Tensor | None = None) -> None:
     _same("tuple", ours, there, mask)
 
 
-def matched(case: Case, ours: Any, theirs: Any) -> Iterator[tuple[str, Tensor, list[Tensor]]]:
+def matched(ours: Any, theirs: Any) -> Iterator[tuple[str, Tensor, list[Tensor]]]:
     """Each parameter of ours with transformers' parameters that it joins; every parameter of both appears once."""
     there = dict(theirs.named_parameters(remove_duplicate=False))
     left = {id(parameter) for parameter in there.values()}
     for name, parameter in ours.named_parameters():
-        parts = [there[part] for part in hf.foreign_names(case.architecture, ours.static, name)]
+        parts = [there[part] for part in hf.foreign_names(ours.architecture, ours.static, name)]
         left -= {id(part) for part in parts}
         yield name, parameter, parts
     assert not left, [name for name, parameter in there.items() if id(parameter) in left]
 
 
-def joined(case: Case, ours: Any, name: str, parts: list[Tensor]) -> Tensor:
+def joined(ours: Any, name: str, parts: list[Tensor]) -> Tensor:
     """Transformers' tensors as the one of ours that they are."""
-    order = hf.block_order(case.architecture, ours.static, ours.base.config, name)
+    order = hf.block_order(ours.architecture, ours.base.config, name)
     named = {str(number): part for number, part in enumerate(parts)}
     return hf.gather(list(named), named, order)
 
 
-def same_gradients(case: Case, ours: Any, theirs: Any) -> None:
+def same_gradients(ours: Any, theirs: Any) -> None:
     """Assert that each parameter's gradient is within the promise of its largest number; none at all counts as 0."""
     pairs = {
-        name: (_gradient(parameter), joined(case, ours, name, [_gradient(part) for part in parts]))
-        for name, parameter, parts in matched(case, ours, theirs)
+        name: (_gradient(parameter), joined(ours, name, [_gradient(part) for part in parts]))
+        for name, parameter, parts in matched(ours, theirs)
     }
     largest = {name: wanted.abs().max().item() for name, (_, wanted) in pairs.items()}
     noise = NOISE * max(largest.values())
@@ -97,13 +96,13 @@ def _prefixed(what: str) -> Callable[[str], str]:
     return lambda text: f"{what}: {text}"
 
 
-def same_weights(case: Case, ours: Any, theirs: Any) -> None:
+def same_weights(ours: Any, theirs: Any) -> None:
     """Assert that each tensor has transformers' bits and dtype."""
     buffers = dict(theirs.named_buffers())
-    for name, parameter, parts in matched(case, ours, theirs):
-        _same_bits(name, parameter, joined(case, ours, name, [*parts]))
+    for name, parameter, parts in matched(ours, theirs):
+        _same_bits(name, parameter, joined(ours, name, [*parts]))
     for name, buffer in ours.named_buffers():
-        (theirs_name,) = hf.foreign_names(case.architecture, ours.static, name)
+        (theirs_name,) = hf.foreign_names(ours.architecture, ours.static, name)
         _same_bits(name, buffer, buffers[theirs_name])
 
 

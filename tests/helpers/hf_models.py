@@ -45,6 +45,13 @@ class Case(NamedTuple):
         return self.architecture.class_name(self.static)
 
     @property
+    def tables(self) -> Architecture:
+        """The architecture's tables as the class has them."""
+        lone = self.static is not None and self.static.decoder_only
+        config = self.architecture.config(**({"is_decoder": True, "is_encoder_decoder": False} if lone else {}))
+        return self.architecture.under(config)
+
+    @property
     def head_type(self) -> str | None:
         """The type of the head."""
         return self.static.head_type if self.static else None
@@ -136,9 +143,13 @@ def _size(name: str) -> int:
 
 
 def peer(case: Case, **changes: Any) -> Any:
-    """A model of transformers' with random weights that are large enough for any difference to show."""
+    """A model of transformers' with random weights that are large enough for any difference to show.
+
+    One that says the next token is a decoder, unless `changes` say otherwise.
+    """
     labels = 2 if case.head_type == "question_answering" else 3  # theirs needs two there: start and end
-    model = case.theirs(small_config(case.architecture, **{"num_labels": labels, **changes})).eval()
+    decodes = {"is_decoder": True} if case.head_type == "causal_lm" else {}
+    model = case.theirs(small_config(case.architecture, **{"num_labels": labels, **decodes, **changes})).eval()
     with torch.no_grad():
         for module in model.modules():
             scale = type(module).__name__.endswith("LayerNorm")

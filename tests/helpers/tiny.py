@@ -90,10 +90,18 @@ def tiny_model(architecture: str, suffix: str | StaticHead | None = "AdapterMode
     return model
 
 
-def decoders(names: Sequence[str] = tuple(NAMES)) -> dict[str, dict[str, Any]]:
-    """Every kind of decoder: an architecture's name, or one with "-decoder" or "-cross"; and what its config says.
+BECOMES: dict[str, dict[str, Any]] = {
+    "decoder": {"is_decoder": True},
+    "cross": {"is_decoder": True, "add_cross_attention": True},
+    "only": {"is_decoder": True, "is_encoder_decoder": False},
+}
+"""What makes a config one of a decoder: a lone stack's, or an encoder-decoder's without its encoder."""
 
-    Encoder-decoders are decoders already; a lone stack becomes one by `is_decoder`.
+
+def decoders(names: Sequence[str] = tuple(NAMES)) -> dict[str, dict[str, Any]]:
+    """Every kind of decoder: an architecture's name, or one with an ending of `BECOMES`; and what its config says.
+
+    Encoder-decoders are decoders already; a lone stack becomes one by `is_decoder`. See `ALONE` for one more kind.
 
     Args:
         names: the architectures.
@@ -103,12 +111,19 @@ def decoders(names: Sequence[str] = tuple(NAMES)) -> dict[str, dict[str, Any]]:
         if ARCHITECTURES[name].network(tiny_config(name)).decoder is not None:
             found[name] = {}
         elif any(static.head_type == "causal_lm" for static in ARCHITECTURES[name].statics):
-            found[f"{name}-decoder"] = {"is_decoder": True}
-            found[f"{name}-cross"] = {"is_decoder": True, "add_cross_attention": True}
+            found |= {f"{name}-{ending}": BECOMES[ending] for ending in ("decoder", "cross")}
     return found
 
 
+ALONE = {f"{name}-only": BECOMES["only"] for name in NAMES if ARCHITECTURES[name].alone is not None}
+"""The kinds of decoders that are an encoder-decoder's without its encoder."""
+
+
 def tiny_decoder(kind: str) -> Any:
-    """A model of a kind that `decoders` lists."""
-    name = next(name for name in NAMES if kind in (name, f"{name}-decoder", f"{name}-cross"))
-    return tiny_model(name, **decoders()[kind])
+    """A model of a kind that `decoders` or `ALONE` lists."""
+    return tiny_model(architecture_of(kind), **{**decoders(), **ALONE}[kind])
+
+
+def architecture_of(kind: str) -> str:
+    """The name of the architecture of a kind that `decoders` or `ALONE` lists."""
+    return next(name for name in NAMES if kind in (name, *(f"{name}-{ending}" for ending in BECOMES)))

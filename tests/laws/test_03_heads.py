@@ -9,7 +9,7 @@ from adapterzoo import AdapterSetup, BatchSplit, MultiHeadOutput, Stack
 from tests.helpers.adapting import CONFIGS, add_random
 from tests.helpers.batches import batch_for, rows_of
 from tests.helpers.comparing import assert_close, assert_gradients, assert_same, gradients, leaves
-from tests.helpers.heads import TOGETHER, add_head, head_types, labels_for, shaped
+from tests.helpers.heads import TOGETHER, add_head, head_types, labels_for, model_for, shaped
 from tests.helpers.tiny import DISTINCT, tiny_model
 
 HEADS = [(name, kind) for name in DISTINCT for kind in head_types(tiny_model(name))]
@@ -20,7 +20,7 @@ OTHER = "other"  # the head that is active, for rows whose adapter has none
 
 def make(architecture, kinds):
     """A model with adapters "a", "b" and "c", and heads "a", "b" and "other", the last of which is active."""
-    model = tiny_model(architecture)
+    model = model_for("causal_lm" if "causal_lm" in kinds else kinds[0], architecture)
     for name, config in {"a": "double_seq_bn", "b": "lora_all", "c": "prefix_tuning"}.items():
         add_random(model, name, CONFIGS[config])
     for name, kind in zip((*OWN, OTHER), kinds, strict=True):

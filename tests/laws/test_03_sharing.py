@@ -13,7 +13,7 @@ from adapterzoo.core.sites import OUTSIDE
 from tests.helpers.adapting import CONFIGS, add_random
 from tests.helpers.batches import batch_for
 from tests.helpers.comparing import assert_close, assert_gradients, gradients, leaves
-from tests.helpers.heads import add_head, head_types, labels_for, shaped
+from tests.helpers.heads import add_head, head_types, labels_for, model_for, shaped
 from tests.helpers.tiny import DISTINCT, decoders, tiny_decoder, tiny_model
 
 KINDS = ("seq_bn", "lora", "prefix_tuning")
@@ -22,10 +22,10 @@ EVERYTHING = {"output_hidden_states": True, "output_attentions": True}
 HEADS = [(name, kind) for name in DISTINCT for kind in head_types(tiny_model(name))]
 
 
-def make(name, left_out):
-    """A model with adapters that leave out layers."""
+def make(name, left_out, build=None):
+    """A model, of `MODELS` unless something else builds it, with adapters that leave out layers."""
     torch.manual_seed(0)
-    model = MODELS[name](name)
+    model = (build or MODELS[name])(name)
     for number, kind in enumerate(KINDS):
         add_random(model, "abc"[number], CONFIGS[kind].replace(leave_out=tuple(left_out)))
     return model.double()
@@ -103,7 +103,7 @@ def test_where_nothing_acts_in_any_layer_the_output_is_repeated(name):
 @pytest.mark.parametrize(("architecture", "kind"), HEADS)
 def test_losses_and_gradients_of_every_head_are_the_same(architecture, kind, checkpointing):
     layers = range(tiny_model(architecture).base.config.layers)
-    model = make(architecture, layers[: len(layers) // 2])
+    model = make(architecture, layers[: len(layers) // 2], partial(model_for, kind))
     for name in "ab":
         add_head(model, kind, name)
     model.double().train()

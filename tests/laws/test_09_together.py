@@ -13,7 +13,7 @@ from adapterzoo import MultiTask, Parallel
 from tests.helpers.adapting import CONFIGS, add_random
 from tests.helpers.batches import batch_for, rows_of
 from tests.helpers.comparing import assert_close, assert_gradients, gradients
-from tests.helpers.heads import add_head, head_types, labels_for, shaped
+from tests.helpers.heads import add_head, head_types, labels_for, model_for, shaped
 from tests.helpers.tiny import DISTINCT, tiny_model
 
 KINDS = {"a": "seq_bn", "b": "lora", "c": "prefix_tuning"}
@@ -24,7 +24,7 @@ STEPS = 3
 def make(architecture, kind):
     """A model in training, and a batch with labels for each head."""
     torch.manual_seed(0)
-    model = tiny_model(architecture)
+    model = model_for(kind, architecture)
     for name, method in KINDS.items():
         add_random(model, name, CONFIGS[method])
         add_head(model, kind, name)

@@ -8,7 +8,7 @@ import torch
 from adapterzoo import BatchSplit, Stack
 from tests.helpers.adapting import CONFIGS, KINDS, add_random, tensors_of
 from tests.helpers.batches import batch_for
-from tests.helpers.heads import add_head, head_types, labels_for, shaped
+from tests.helpers.heads import add_head, head_types, labels_for, model_for, shaped
 from tests.helpers.tiny import DISTINCT, decoders, tiny_decoder, tiny_model
 
 MODELS = {
@@ -60,7 +60,7 @@ def test_only_the_adapter_and_its_head_move(model_kind, kind):
 
 @pytest.mark.parametrize(("architecture", "kind"), HEADS)
 def test_a_head_of_every_type_moves_but_not_what_it_shares_with_the_network(architecture, kind):
-    model = tiny_model(architecture)
+    model = model_for(kind, architecture)
     add_random(model, "mine", "lora")
     add_head(model, kind, "mine")
     model.train_adapter("mine")

@@ -11,7 +11,7 @@ from adapterzoo import Stack
 from tests.helpers.adapting import KINDS, add_all, add_random
 from tests.helpers.batches import batch_for, padded, padding_mask, random_ids, unmasked
 from tests.helpers.comparing import assert_close, assert_gradients, gradients
-from tests.helpers.heads import add_head, head_types, labels_for, shaped
+from tests.helpers.heads import add_head, head_types, labels_for, model_for, shaped
 from tests.helpers.tiny import DISTINCT, decoders, tiny_decoder, tiny_model
 
 MODELS = {
@@ -68,7 +68,7 @@ def test_rows_with_different_methods_in_every_way(kind):
 
 @pytest.mark.parametrize(("architecture", "kind"), HEADS)
 def test_losses_logits_and_gradients_of_every_head_in_every_way(architecture, kind):
-    model = tiny_model(architecture).double()
+    model = model_for(kind, architecture).double()
     add_random(model, "prefix_tuning")
     add_head(model, kind, "head")
     model.double().train_adapter("prefix_tuning")

@@ -9,7 +9,7 @@ from adapterzoo import AdapterSetup, BatchSplit, Stack
 from tests.helpers.adapting import CONFIGS, KINDS, add_all, add_random, presets
 from tests.helpers.batches import batch_for
 from tests.helpers.comparing import assert_gradients, assert_same, gradients
-from tests.helpers.heads import add_head, head_types, labels_for, shaped
+from tests.helpers.heads import add_head, head_types, labels_for, model_for, shaped
 from tests.helpers.refusing import refuses
 from tests.helpers.tiny import DISTINCT, decoders, tiny_config, tiny_decoder, tiny_model
 
@@ -60,7 +60,7 @@ def test_gradients_of_adapters_on_a_frozen_network(model_kind):
 
 @pytest.mark.parametrize(("architecture", "kind"), HEADS)
 def test_gradients_of_every_heads_loss(architecture, kind):
-    model = tiny_model(architecture).train()
+    model = model_for(kind, architecture).train()
     add_head(model, kind, "head")
     batch = shaped(kind, batch_for(model, decoder=False))
     check(model, {**batch, **labels_for(model, kind, batch)})

@@ -11,7 +11,7 @@ from adapterzoo import Stack
 from tests.helpers.adapting import CONFIGS, KINDS, add_all, add_random, presets
 from tests.helpers.batches import batch_for
 from tests.helpers.comparing import assert_gradients, gradients, leaves
-from tests.helpers.heads import add_head, head_types, labels_for, shaped
+from tests.helpers.heads import add_head, head_types, labels_for, model_for, shaped
 from tests.helpers.tiny import DISTINCT, decoders, tiny_decoder, tiny_model
 
 MODELS = {
@@ -97,7 +97,7 @@ def test_every_method(architecture, kind, dtype, autocast):
 @each_way(pytest.mark.slow)
 @pytest.mark.parametrize(("architecture", "kind"), HEADS)
 def test_every_head(architecture, kind, dtype, autocast):
-    model = tiny_model(architecture).train()
+    model = model_for(kind, architecture).train()
     add_head(model, kind, "head")
     batch = shaped(kind, batch_for(model, decoder=False))
     check(model, {**batch, **labels_for(model, kind, batch)}, dtype, autocast)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 import adapterzoo
 from adapterzoo.archs import ARCHITECTURES, Architecture
+from adapterzoo.heads.loss import IGNORED
 from adapterzoo.inputs import decoder_start
 from tests.helpers.answers import answer, same_answers
 from tests.helpers.head_cases import HEAD_CASES, HeadCase, each_with
@@ -57,6 +58,22 @@ def test_a_classifiers_kind_of_answer_survives_its_head_becoming_flexible(case: 
     assert theirs.heads["default"].config["head_type"] == "classification"
     with pytest.raises((RuntimeError, ValueError)):
         answer(theirs, inputs)
+
+
+@each_with("causal_lm")
+def test_a_token_in_sight_is_not_learnt(pairs: Pairs, architecture: Architecture, tmp_path: Path) -> None:
+    pair, case = pairs(architecture), HEAD_CASES["causal-lm-1-encoder"]
+    if not case.fits(architecture):
+        pytest.skip("there, one layer is of another width than the words")
+    case.add(pair.theirs, "h")
+    pair.theirs.save_head(str(tmp_path), "h")
+    pair.ours.load_head(tmp_path)
+    inputs = inputs_of(architecture)
+    same(answer(pair.ours, inputs).logits, answer(pair.theirs, inputs).logits, real_positions(inputs))
+    inputs["labels"] = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, IGNORED)
+    assert answer(pair.theirs, inputs).loss > 0
+    with pytest.raises(ValueError, match="head 'h' has no loss: it predicts the next token"):
+        answer(pair.ours, inputs)
 
 
 @each_with("seq2seq_lm")

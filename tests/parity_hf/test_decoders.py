@@ -97,8 +97,22 @@ def test_every_gradient_of_a_decoder_is_transformers(case: Case, tmp_path: Path)
         output = model(**call)
         score(output, call["attention_mask"]).backward()
         reached.append(call["encoder_hidden_states"].grad)
-    same_gradients(case, ours, theirs)
+    same_gradients(ours, theirs)
     close(reached[1], reached[0], "gradient of what is looked at")
+
+
+@each([case for case in CASES if case.head_type == "causal_lm" and case.alone])
+def test_a_head_for_the_next_token_on_an_encoder_has_a_loss_only_where_the_mask_looks_back(case: Case) -> None:
+    theirs, ours = kept_pair(case, is_decoder=False)
+    call: dict[str, Any] = batch(theirs.config)
+    labels = labels_for(case, theirs.config, call)
+    with torch.no_grad():
+        same_output(ours(**call), theirs(**call), call["attention_mask"])
+        with pytest.raises(ValueError, match="has no loss: it predicts the next token"):
+            ours(**call, **labels)
+        length = call["input_ids"].size(1)
+        back = {**call, "attention_mask": torch.ones(len(call["input_ids"]), length, length).tril(), **labels}
+        same_output(ours(**back), theirs(**back))
 
 
 def score(output: Any, mask: Tensor) -> Tensor:

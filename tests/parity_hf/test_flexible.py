@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import torch
 
 from adapterzoo import AutoAdapterModel
@@ -13,7 +12,7 @@ from tests.helpers.hf_compare import close, same_output
 from tests.helpers.hf_files import tensors_of
 from tests.helpers.hf_models import CASES, Case, each, peer
 
-HEADS = [case for case in CASES if case.static and not case.static.decoder_only]
+HEADS = [case for case in CASES if case.static]
 TASKS = [case for case in HEADS if not case.static.pretraining]
 NO_TASKS = [case for case in CASES if case.static is None or case.static.pretraining]
 
@@ -60,10 +59,3 @@ def test_a_head_that_is_not_wanted_is_left_out(case: Case, tmp_path: Path) -> No
     assert list(ours.heads) == []
     prefix = f"{case.architecture.prefix}."
     assert set(report.unexpected_keys) == {name for name in tensors_of(tmp_path) if not name.startswith(prefix)}
-
-
-@each([case for case in CASES if case.static and case.static.decoder_only])
-def test_a_decoder_alone_is_no_flexible_encoder_decoder(case: Case, tmp_path: Path) -> None:
-    peer(case).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"encoder\.0\.attn\.qkv\.weight is not there"):
-        AutoAdapterModel.from_pretrained(tmp_path)

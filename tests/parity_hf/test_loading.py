@@ -51,15 +51,15 @@ def storage(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-def is_joined(case: Case, model: Any, name: str) -> bool:
+def is_joined(model: Any, name: str) -> bool:
     """Whether a tensor of ours is several of a checkpoint's, or several parts of one."""
-    order = block_order(case.architecture, case.static, model.base.config, name)
-    return bool(order) or len(foreign_names(case.architecture, case.static, name)) > 1
+    order = block_order(model.architecture, model.base.config, name)
+    return bool(order) or len(foreign_names(model.architecture, model.static, name)) > 1
 
 
-def parameters_of(case: Case, model: Any, joined: bool) -> dict[str, Tensor]:
+def parameters_of(model: Any, joined: bool) -> dict[str, Tensor]:
     """A model's parameters that are several of a checkpoint's, or those that are one."""
-    return {name: tensor for name, tensor in model.named_parameters() if is_joined(case, model, name) is joined}
+    return {name: tensor for name, tensor in model.named_parameters() if is_joined(model, name) is joined}
 
 
 @each(CASES)
@@ -68,7 +68,7 @@ def test_a_whole_checkpoint_is_loaded_without_making_a_weight(case: Case, tmp_pa
     with Watch() as watch:
         ours = case.ours.from_pretrained(tmp_path)
     assert +watch.written == {}
-    assert +watch.made == {"cat": sum(tensor.numel() for tensor in parameters_of(case, ours, True).values())}
+    assert +watch.made == {"cat": sum(tensor.numel() for tensor in parameters_of(ours, True).values())}
 
 
 @each(CASES)
@@ -108,7 +108,7 @@ def test_weights_are_the_files_own_memory_but_for_those_that_are_joined(
     ours = case.ours.from_pretrained(tmp_path, allow_pickle=pickled)
     places = mapped(tmp_path / ("pytorch_model.bin" if pickled else "model.safetensors"))
     for joined in (True, False):
-        found = parameters_of(case, ours, joined)
+        found = parameters_of(ours, joined)
         assert found
         for name, tensor in found.items():
             assert any(tensor.data_ptr() in place for place in places) is not joined, name

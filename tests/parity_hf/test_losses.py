@@ -54,7 +54,7 @@ def test_every_kind_of_problem_has_transformers_loss(
     same_output(outputs[1], outputs[0], encoder_mask=call["attention_mask"])
     for output in outputs:
         output["loss"].backward()
-    same_gradients(case, ours, theirs)
+    same_gradients(ours, theirs)
 
 
 @each(cases("classification"))

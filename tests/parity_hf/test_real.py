@@ -58,7 +58,7 @@ def test_a_real_checkpoints_attention_is_transformers(loaded: Loaded) -> None:
 
 
 def test_a_real_checkpoints_weights_come_back_bit_for_bit(loaded: Loaded, tmp_path: Path) -> None:
-    same_weights(loaded.checkpoint.case, loaded.ours, loaded.theirs)
+    same_weights(loaded.ours, loaded.theirs)
     loaded.ours.save_pretrained(tmp_path)
     back = loaded.checkpoint.theirs(tmp_path).state_dict()
     before = loaded.theirs.state_dict()
@@ -72,7 +72,7 @@ def test_a_real_checkpoints_gradients_are_transformers(loaded: Loaded) -> None:
         loss = output["loss"] if "loss" in output else score(output, loaded.call["attention_mask"])
         loss.backward()
     try:
-        same_gradients(loaded.checkpoint.case, loaded.ours, loaded.theirs)
+        same_gradients(loaded.ours, loaded.theirs)
     finally:
         for model in (loaded.theirs, loaded.ours):
             model.zero_grad(set_to_none=True)

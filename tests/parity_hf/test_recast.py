@@ -14,10 +14,10 @@ from tests.helpers.hf_files import config_of
 from tests.helpers.hf_models import CASES, Case, each, peer
 from tests.helpers.tiny import randomise
 
-WHOLE = [case for case in CASES if case.static is not None and not case.static.decoder_only]
+HEADS = [case for case in CASES if case.static is not None]
 
 
-@each(WHOLE)
+@each(HEADS)
 def test_transformers_opens_it_and_gives_the_same(case: Case, tmp_path: Path) -> None:
     peer(case).save_pretrained(tmp_path / "theirs")
     flexible = zoo.CLASSES[f"{case.architecture.name}AdapterModel"].from_pretrained(
@@ -36,7 +36,7 @@ def test_transformers_opens_it_and_gives_the_same(case: Case, tmp_path: Path) ->
         same_output(flexible(**call), theirs.eval()(**call))
 
 
-@each([case for case in WHOLE if case.head_type == "classification"])
+@each([case for case in HEADS if case.head_type == "classification"])
 @pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
 def test_problem_and_labels_travel(case: Case, problem: str, tmp_path: Path) -> None:
     theirs = peer(case, problem_type=problem, num_labels=3)

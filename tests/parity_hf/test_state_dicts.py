@@ -28,7 +28,7 @@ def test_a_checkpoint_comes_back_to_transformers_bit_for_bit(
     case: Case, changes: dict[str, Any], tmp_path: Path
 ) -> None:
     theirs, ours = pair(case, tmp_path / "there", **changes)
-    same_weights(case, ours, theirs)
+    same_weights(ours, theirs)
     ours.save_pretrained(tmp_path / "here")
     back, info = case.theirs.from_pretrained(tmp_path / "here", output_loading_info=True)
     assert {name: found for name, found in info.items() if found} == {}
@@ -47,7 +47,7 @@ def test_the_file_holds_the_names_that_transformers_writes(case: Case, tmp_path:
 @each(WORDS)
 def test_words_that_are_not_tied_have_weights_of_their_own(case: Case, tmp_path: Path) -> None:
     theirs, ours = pair(case, tmp_path, tie_word_embeddings=False)
-    same_weights(case, ours, theirs)
+    same_weights(ours, theirs)
     call = batch(theirs.config)
     call |= labels_for(case, theirs.config, call)
     outputs = [model(**call) for model in (theirs, ours)]
@@ -55,5 +55,5 @@ def test_words_that_are_not_tied_have_weights_of_their_own(case: Case, tmp_path:
     same_output(outputs[1], outputs[0], mask, call["attention_mask"])
     for output in outputs:
         output["loss"].backward()
-    same_gradients(case, ours, theirs)
+    same_gradients(ours, theirs)
     assert ours.head.decoder.weight is not ours.base.token.weight

@@ -38,7 +38,7 @@ class Places:
         """Whether HF has one module for it and others, whose rows take turns (DeBERTa's `in_proj`)."""
         block = site.name.partition(".")[0]
         fused = f"{site.stack}.{site.depth}.{block}.qkv.weight"
-        return site.kind == "linear" and block != "mlp" and self.architecture.keymap().turns(fused) > 1
+        return site.kind == "linear" and block != "mlp" and self.architecture.keymap.turns(fused) > 1
 
     @cached_property
     def others(self) -> frozenset[str]:
