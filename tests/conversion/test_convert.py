@@ -15,9 +15,7 @@ from tests.helpers.hf_batches import inputs_for
 from tests.helpers.hf_compare import same_output
 from tests.helpers.hf_models import CASES, Case, each, peer
 
-TASKS = [
-    case for case in CASES if case.static and not case.static.pretraining and case.head_type in case.architecture.heads
-]
+TASKS = [case for case in CASES if case.static and not case.static.pretraining and case.head_type in case.tables.heads]
 SHAPES: dict[str, dict[str, Any]] = {
     "safetensors": {},
     "bin": {"safe_serialization": False},

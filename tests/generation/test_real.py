@@ -64,12 +64,6 @@ def compare(models: tuple[Any, Any], count: int, options: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize("options", [GREEDY, BEAMS], ids=["greedy", "beams"])
-def test_words_are_spoken_as_with_transformers(models: tuple[Any, Any], options: dict[str, Any]) -> None:
-    compare(models, 200, options)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("options", [GREEDY, BEAMS], ids=["greedy", "beams"])
 def test_thousands_of_words_are_spoken_as_with_transformers(models: tuple[Any, Any], options: dict[str, Any]) -> None:
     compare(models, 2000, options)
 
