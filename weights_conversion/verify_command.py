@@ -11,22 +11,23 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 from safetensors.torch import load_file
 from torch import Tensor
 
-from adapterzoo.conversion.sources import opened
-from adapterzoo.conversion.verification import (
-    Verdict,
-    answers,
-    class_for,
-    compare,
+from adapterzoo.conversion.drawing import (
+    active_head,
     drawn_inputs,
-    runnable,
+    labelled,
+    same_inputs,
     text_inputs,
+    with_decoder_input,
 )
+from adapterzoo.conversion.sources import opened
+from adapterzoo.conversion.verification import Verdict, answers, class_for, compare, runnable
+from adapterzoo.peft_files import folder_of
 from adapterzoo.store import FileError, write_json, write_tensors
 from weights_conversion.options import ALLOW_PICKLE, BASE, JSON, QUIET, TOLERANCE, options
 
@@ -40,7 +41,7 @@ PEERS = ("transformers", "adapters", "peft")
     "--against", type=click.Choice(PEERS), help="In place of B: A as that library runs it, if it is installed."
 )
 @click.option("--text", "texts", type=click.File("r", encoding="utf-8"), help="A text a line; else ids are drawn.")
-@click.option("--seed", type=int, default=0, show_default=True, help="For the ids that are drawn.")
+@click.option("--seed", type=int, default=0, show_default=True, help="For the ids and labels that are drawn.")
 @options(BASE, TOLERANCE, JSON, ALLOW_PICKLE, QUIET)
 def verify(
     first: str,
@@ -56,8 +57,9 @@ def verify(
 ) -> int:
     """Run A and B on the same inputs, and tell how far each layer and each output are apart, and where they part.
 
-    A and B are models, or adapters for the model that --base names. Exits with 1 if an output differs by more than
-    the tolerance (0.0001 unless told).
+    Where both have a head for the same, labels are drawn, too, and losses compared, over the rows without padding.
+    A and B are models, or adapters for the model that --base names. Exits with 1 if an output differs by more than the
+    tolerance (0.0001 unless told).
     """
     if (second is None) == (against is None):
         raise click.UsageError("give B, or --against a library")
@@ -71,13 +73,19 @@ def verify(
         if texts is None:
             inputs = drawn_inputs(model, seed)
         else:
-            inputs = text_inputs([line.strip() for line in texts if line.strip()], model_of or str(one))
-        ours = answers(model, inputs)
+            lines = [line.strip() for line in texts if line.strip()]
+            inputs = text_inputs(lines, model_of or str(one), model, seed)
+        for_loss = labelled(model, inputs, seed)
         if other is None:
-            theirs = _peer(str(against), model, str(one), model_of, inputs)
+            theirs = _peer(str(against), model, str(one), model_of, inputs, with_decoder_input(model, for_loss))
         else:
-            theirs = answers(runnable(other, model_of), inputs)
-    verdict = compare(ours, theirs, inputs["attention_mask"], 1e-4 if tolerance is None else tolerance)
+            second_model = runnable(other, model_of)
+            for_loss = for_loss if same_inputs(for_loss, labelled(second_model, inputs, seed)) else {}
+            theirs = answers(second_model, inputs, for_loss)
+        ours = answers(model, inputs, for_loss)
+    head = active_head(model)
+    by_token = head is not None and head.reads_cls is False
+    verdict = compare(ours, theirs, inputs["attention_mask"], 1e-4 if tolerance is None else tolerance, by_token)
     if not verdict.gaps:
         raise FileError(f"{first} and {second or against} have no output in common: {', '.join(verdict.only)}")
     if as_json:
@@ -87,16 +95,25 @@ def verify(
     return 0 if verdict.parted is None else 1
 
 
-def _peer(library: str, model: object, source: str, base: str | None, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+def _peer(
+    library: str,
+    model: Any,
+    source: str,
+    base: str | None,
+    inputs: dict[str, Tensor],
+    for_loss: dict[str, Tensor],
+) -> dict[str, Tensor]:
     """What a library's model answers, in a process of its own."""
     if not list(importlib.metadata.distributions(name=library)):
         raise FileError(f"{library} is not installed: pip install {library}")
     if library != "transformers" and base is None:
         raise click.UsageError(f"--against {library} needs --base, the model that the adapter is for")
+    # Only PEFT lays its adapters upon a class of HF's; a checkpoint names its own, and AdapterHub's have their heads.
+    class_name, fields = class_for(model) if library == "peft" else (model.architecture.class_name(model.static), {})
+    asked = {"source": os.fspath(folder_of(source)), "base": base or "", "class_name": class_name, "fields": fields}
     with tempfile.TemporaryDirectory() as folder:
         write_tensors(Path(folder, "inputs.safetensors"), inputs)
-        class_name, labels = class_for(model)
-        asked = {"source": source, "base": base or "", "class_name": class_name, "labels": labels}
+        write_tensors(Path(folder, "labelled.safetensors"), for_loss)
         write_json(Path(folder, "asked.json"), asked)
         words = [sys.executable, "-m", f"weights_conversion.peers.{library}", folder]
         quiet = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -12,13 +12,8 @@ from torch import Tensor
 from adapterzoo import zoo
 from adapterzoo.auto import AutoAdapterModel
 from adapterzoo.conversion.checkpoint import open_checkpoint
-from adapterzoo.core.outputs import ModelOutput
 from adapterzoo.pretrained import STATE, read_config
 from adapterzoo.store import FileError, Source, find
-from adapterzoo.tokenizer import Tokenizer
-
-ROWS, LENGTH = 4, 16
-"""Rows of the inputs that are drawn, and the tokens of the longest."""
 
 
 class Gap(NamedTuple):
@@ -79,96 +74,93 @@ def runnable(source: Source, base: Source | None = None, allow_pickle: bool = Fa
     return kind.from_pretrained(source, allow_pickle=allow_pickle)
 
 
-def class_for(model: Any) -> tuple[str, int | None]:
-    """HF's class that has what a model has, its network and its active head, and how many labels that head has.
+def class_for(model: Any) -> tuple[str, dict[str, Any]]:
+    """HF's class that has what a model has, its network and its active head, and the fields of its config for the head.
 
     Raises:
         ValueError: HF has no class with such a head.
     """
     if model.static is not None or not isinstance(getattr(model, "active_head", None), str):
-        return str(model.architecture.class_name(model.static)), None
+        return str(model.architecture.class_name(model.static)), {}
     fixed = model.to_static()
-    return type(fixed).__name__, fixed.config.num_labels
-
-
-def drawn_inputs(model: Any, seed: int = 0) -> dict[str, Tensor]:
-    """Random ids, the same for every model of a vocabulary's size: rows of several lengths that end as texts do."""
-    config, numbers = model.config, model.base.config
-    positions = numbers.first.positions - numbers.first.position_offset
-    length = min(LENGTH, positions) if positions > 0 else LENGTH
-    padding, end = (_id(config, name, numbers.vocab) for name in ("pad_token_id", "eos_token_id"))
-    ordinary = [number for number in range(numbers.vocab) if number not in (padding, end)]
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(0, len(ordinary), (ROWS, length), generator=generator)
-    ids = torch.tensor(ordinary)[drawn]
-    mask = torch.zeros(ROWS, length, dtype=torch.long)
-    for row in range(ROWS):
-        last = max(1, length - 3 * row) - 1
-        mask[row, : last + 1] = 1
-        ids[row, last + 1 :] = 0 if padding is None else padding
-        if end is not None:
-            ids[row, last] = end
-    return {"input_ids": ids, "attention_mask": mask}
-
-
-def _id(config: Any, name: str, vocab: int) -> int | None:
-    """A special token's id; None where the model has none."""
-    found = getattr(config, name, None)
-    return found if isinstance(found, int) and 0 <= found < vocab else None
-
-
-def text_inputs(texts: Sequence[str], source: Source) -> dict[str, Tensor]:
-    """Texts through the tokenizer that lies beside a model.
-
-    Raises:
-        FileNotFoundError: there is no tokenizer.
-        ValueError: there are no texts.
-    """
-    if not texts:
-        raise ValueError("there is no text to compare on")
-    encoded = Tokenizer.from_pretrained(source)(list(texts), padding=True, truncation=True, return_tensors="pt")
-    return {name: encoded[name] for name in ("input_ids", "attention_mask")}
+    fields = {name: getattr(fixed.config, name) for name in ("num_labels", "problem_type")}
+    return type(fixed).__name__, {name: value for name, value in fields.items() if value is not None}
 
 
 @torch.no_grad()
-def answers(model: Any, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A model's outputs by name, hidden states of each layer first; at padding they are zeros."""
-    output = model.eval()(**inputs, output_hidden_states=True, return_dict=True)
-    found = dict(_flat(output))
+def answers(
+    model: Any, inputs: Mapping[str, Tensor], labelled: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """A model's outputs by name in the order in which they are computed: hidden states of each layer first, loss last.
+
+    Args:
+        model: the model.
+        inputs: what it is called with; at padding its outputs are zeros.
+        labelled: what it is called with, in a second call, for its loss; if nothing, that is not asked for.
+    """
+    found = flat(model.eval()(**inputs, output_hidden_states=True, return_dict=True))
     layers = [name for name in found if "hidden_states." in name]
     layers.sort(key=lambda name: not name.startswith("encoder"))  # which runs first, though it is told last
-    return {name: found[name] for name in [*layers, *(name for name in found if name not in layers)]}
+    found = {name: found[name] for name in [*layers, *(name for name in found if name not in layers)]}
+    return {**found, "loss": model(**labelled, return_dict=True)["loss"]} if labelled else found
 
 
-def _flat(output: ModelOutput | Any) -> Iterator[tuple[str, Tensor]]:
+def flat(output: Any) -> dict[str, Tensor]:
+    """The tensors of a model's output by name; those of several layers, or of several heads, by their numbers.
+
+    Args:
+        output: ours, or one of transformers'; anything with `items()`.
+    """
+    return dict(_flat(output, ""))
+
+
+def _flat(output: Any, stem: str) -> Iterator[tuple[str, Tensor]]:
     for name, value in output.items():
-        if isinstance(value, Tensor):
-            yield name, value
-        elif isinstance(value, tuple | list) and all(isinstance(one, Tensor) for one in value):
-            yield from ((f"{name}.{number}", one) for number, one in enumerate(value))
+        several = value if isinstance(value, tuple | list) else ()
+        named = [(stem + name, value), *((f"{stem}{name}.{number}", one) for number, one in enumerate(several))]
+        for key, one in named:
+            if isinstance(one, Tensor):
+                yield key, one
+            elif hasattr(one, "items"):
+                yield from _flat(one, f"{key}.")
 
 
 def compare(
-    first: Mapping[str, Tensor], second: Mapping[str, Tensor], mask: Tensor | None, tolerance: float
+    first: Mapping[str, Tensor],
+    second: Mapping[str, Tensor],
+    mask: Tensor | None,
+    tolerance: float,
+    by_token: bool = False,
 ) -> Verdict:
     """The differences of two models' outputs.
 
     Args:
         first: the one's outputs.
         second: the other's.
-        mask: (B, T), 1 at tokens: what outputs by token hold at padding is not compared. None: there is none.
+        mask: (B, T) or (B, choices, T), 1 at tokens: what outputs by token hold at padding is not compared. None:
+            there is none.
         tolerance: largest difference that is none.
+        by_token: whether outputs (B, T) are numbers of tokens, as an answer's start; else they are numbers of rows.
     """
     both = [name for name in first if name in second]
     only = sorted({*first, *second} - {*both})
-    return Verdict([_gap(name, first[name], second[name], mask) for name in both], tolerance, only)
+    flat_mask = None if mask is None else mask.bool().flatten(0, -2)
+    gaps = []
+    for name in both:
+        masked = flat_mask if first[name].dim() > 2 or by_token else None
+        gaps.append(_gap(name, first[name], second[name], masked))
+    return Verdict(gaps, tolerance, only)
 
 
 def _gap(name: str, one: Tensor, other: Tensor, mask: Tensor | None) -> Gap:
     if one.shape != other.shape:
-        return Gap(name, float("inf"), float(one.abs().max()))
+        return Gap(name, float("inf"), _largest(one))
     one, other = one.double(), other.double()
-    if mask is not None and one.shape[: mask.dim()] == mask.shape:
-        one, other = one[mask.bool()], other[mask.bool()]
-    largest = float((one - other).abs().max()) if one.numel() else 0.0
-    return Gap(name, largest if largest == largest else float("inf"), float(one.abs().max()) if one.numel() else 0.0)
+    if mask is not None and one.shape[:2] == mask.shape:
+        one, other = one[mask], other[mask]
+    largest = _largest(one - other)
+    return Gap(name, largest if largest == largest else float("inf"), _largest(one))
+
+
+def _largest(numbers: Tensor) -> float:
+    return float(numbers.abs().max()) if numbers.numel() else 0.0

@@ -11,7 +11,7 @@ import torch
 
 import adapterzoo
 from adapterzoo import formats
-from adapterzoo.conversion.verification import drawn_inputs
+from adapterzoo.conversion.drawing import drawn_inputs
 from tests.helpers.adapting import add_random
 from tests.helpers.converting import PICKLE, Command, command, rewrite, same_tensors, saved, tensors_in
 from tests.helpers.tiny import tiny_model

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from adapterzoo.archs import ARCHITECTURES
-from adapterzoo.conversion.verification import drawn_inputs
+from adapterzoo.conversion.drawing import drawn_inputs
 from tests.helpers.adapting import CONFIGS, add_random
 from tests.helpers.real import ROOT
 from tests.helpers.tiny import tiny_model

@@ -15,6 +15,8 @@ def load(asked: Asked) -> Any:
     model = adapters.AutoAdapterModel.from_pretrained(asked.base)
     has_head = Path(asked.source, "head_config.json").is_file()
     model.load_adapter(asked.source, set_active=True, with_head=has_head, use_safetensors=True)
+    if any(head.config["head_type"] == "dependency_parsing" for head in model.heads.values()):
+        model.config.pad_token_id = -1  # which stands where no word is; no word must begin there
     return model
 
 

@@ -12,8 +12,7 @@ from weights_conversion.peers.files import Asked, answer
 
 def load(asked: Asked) -> Any:
     """The base in the head's class, with the adapter active."""
-    labels = {} if asked.labels is None else {"num_labels": asked.labels}
-    model = getattr(transformers, asked.class_name).from_pretrained(asked.base, **labels)
+    model = getattr(transformers, asked.class_name).from_pretrained(asked.base, **asked.fields)
     return peft.PeftModel.from_pretrained(model, asked.source)
 
 
