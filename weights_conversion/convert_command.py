@@ -18,6 +18,7 @@ from adapterzoo.conversion.convert import copied, copy_beside, steps
 from adapterzoo.conversion.folder import check_target, whole_folder
 from adapterzoo.conversion.inspection import inspect_source, model_facts
 from adapterzoo.conversion.sources import Opened, opened
+from adapterzoo.formats import read
 from adapterzoo.peft_files import folder_of
 from adapterzoo.progress import Steps
 from adapterzoo.store import find
@@ -138,8 +139,7 @@ def _flexible(checkpoint: Checkpoint, folder: Path, dtype: str | None, step: Ste
 
 
 def _adapter(call: Call, found: Opened) -> int:
-    facts = found.named(inspect_source(found.place, False, call.model_type))
-    to = call.to or facts.get("format", "adapterhub")
+    facts, to = _facts(call, found), call.to or read(found.place).format
     dtype = None if call.dtype is None else getattr(torch, call.dtype)
     if call.dry_run:
         _tell(call, facts, f"would write {call.target} as {to}")
@@ -151,8 +151,18 @@ def _adapter(call: Call, found: Opened) -> int:
     return 0
 
 
-def _tell(call: Call, facts: dict[str, Any], *lines: str) -> None:
+def _facts(call: Call, found: Opened) -> dict[str, Any] | None:
+    """What an adapter's files hold; None where only the model that it is for can tell."""
+    try:
+        return found.named(inspect_source(found.place, False, call.model_type))
+    except ValueError:
+        if call.base is None:
+            raise
+        return None
+
+
+def _tell(call: Call, facts: dict[str, Any] | None, *lines: str) -> None:
     if call.as_json:
         print(json.dumps({"source": facts, "target": call.target, "written": not call.dry_run}, indent=2))
     elif not call.quiet:
-        print("\n".join([text.summary(facts), *lines]))
+        print("\n".join([*([] if facts is None else [text.summary(facts)]), *lines]))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +23,33 @@ from adapterzoo.nn.transformer import Transformer
 from adapterzoo.store import Source
 
 HINT = "give the model that it is for: --base MODEL"
-_AS_WIDE_AS_OUTPUT = ("lora_B", "lora_B.weight", "ia3_l", "lora_magnitude_vector", "m.weight")
-_ATTENTION = re.compile(r"\.(query|key|value|[qkv]_proj|query_proj|key_proj|value_proj|[qkv]_lin)\.")
+
+
+class _Telling(NamedTuple):
+    """Which tensors tell a size: at which site, how their names end, which of their dimensions, which field of ours."""
+
+    site: str
+    endings: tuple[str, ...]
+    dimension: int
+    field: str
+
+
+_TELLING = (
+    _Telling(
+        "mlp.up",
+        ("lora_B", "lora_B.weight", "ia3_l", "lora_magnitude_vector", "m.weight", "lambda_b", "vera_B"),
+        0,
+        "inner",
+    ),
+    _Telling("mlp.down", ("lora_A", "lora_A.weight", "ia3_l"), 1, "inner"),
+    _Telling("mlp.down", ("lora_B",), 0, "inner"),  # of what scales its input; else it is as wide as the model
+    _Telling("token", ("lora_embedding_A", "lora_A"), 1, "vocab"),
+    _Telling("token", ("lora_embedding_B", "lora_B"), 0, "embed_width"),
+)
+_AS_WIDE = re.compile(
+    r"(\.(query|key|value|[qkv]_proj|query_proj|key_proj|value_proj|[qkv]_lin)|(?i:layer_?norm))\.(?!.*lambda_d$)"
+)
+"""Names of tensors whose largest dimension is the model's width."""
 
 
 def stand_ins(content: Content, model_type: str | None) -> list[Any]:
@@ -44,22 +70,33 @@ def _stand_in(architecture: Architecture, content: Content) -> Any:
     name = str(content.config.get("name") or "default")
     tensors = {re.sub(r"^base_model\.(model\.)?", "", key): tensor for key, tensor in content.tensors.items()}
     network = guessed_network(tables, width, tensors, name)
-    inner = _inner(tables, network, tensors)
-    if inner is not None:
-        network = replace(network, **{stack: replace(one, inner=inner) for stack, one in network.stacks().items()})  # type: ignore[arg-type]
+    told = _told(tables, network, tensors)
+    network = replace(network, **{name: replace(stack, **told[name]) for name, stack in network.stacks().items()})  # type: ignore[arg-type]
     model.base = _nothing(network)
     return model
 
 
-def _inner(tables: Architecture, network: NetworkConfig, tensors: Mapping[str, Tensor]) -> int | None:
-    """The width within the feed-forward block, if an adapter acts on the projection into it."""
-    stems = [tables.hub_module(site) for site in sites_of(network) if site.name == "mlp.up"]
-    sizes = {
-        tensor.shape[0]
-        for key, tensor in tensors.items()
-        if key.endswith(_AS_WIDE_AS_OUTPUT) and tensor.dim() and any(f"{stem}." in f".{key}" for stem in stems)
-    }
-    return sizes.pop() if len(sizes) == 1 else None
+def _told(
+    tables: Architecture, network: NetworkConfig, tensors: Mapping[str, Tensor]
+) -> defaultdict[str, dict[str, int]]:
+    """Sizes of each stack, beside its width, that the shapes of an adapter's tensors tell, by their fields."""
+    found: defaultdict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
+    for site in sites_of(network):
+        telling = [one for one in _TELLING if one.site == site.name]
+        stem = f".{tables.hub_module(site)}." if telling else ""
+        for key, tensor in tensors.items() if telling else ():
+            shape = tensor.shape[-2:]  # before which there may be a number of tasks
+            for one in telling if stem in f".{key}" else ():
+                if (
+                    key.endswith(one.endings)
+                    and len(shape) > one.dimension
+                    and shape[one.dimension] not in (1, network.width)
+                ):
+                    found[site.stack][one.field].add(shape[one.dimension])
+    sizes: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for stack, fields in found.items():
+        sizes[stack] = {field: several.pop() for field, several in fields.items() if len(several) == 1}
+    return sizes
 
 
 def _nothing(network: NetworkConfig) -> Transformer:
@@ -80,7 +117,7 @@ def _width(content: Content) -> int | None:
     if isinstance(said, int):
         return said
     there = [(key, content.tensors[key].shape) for key in content.tensors]
-    sizes = {max(shape) for key, shape in there if shape and _ATTENTION.search(key)}
+    sizes = {max(shape) for key, shape in there if shape and _AS_WIDE.search(key)}
     return sizes.pop() if len(sizes) == 1 else None
 
 

@@ -128,6 +128,10 @@ def _init_pissa(a: Tensor, b: Tensor, weight: Tensor, scale: float) -> None:
     if a.is_meta:  # the values come from elsewhere
         return
     wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    if not bool(wide.isfinite().all()):  # a weight without values, and nothing follows from it
+        for half in (a, b):
+            half.fill_(torch.nan)
+        return
     u, s, vh = torch.linalg.svd(wide, full_matrices=False)
     root = (s[:rank] / scale).sqrt()
     a.copy_(root[:, None] * vh[:rank])
