@@ -13,6 +13,7 @@ from adapterzoo.conversion.sources import opened
 from adapterzoo.peft_files import folder_of
 from adapterzoo.progress import Steps
 from weights_conversion.options import ALLOW_PICKLE, JSON, QUIET, TOLERANCE, options
+from weights_conversion.text import finite
 
 
 @click.command()
@@ -35,7 +36,7 @@ def diff(
     count = Counter(line.state for line in lines)
     same = all(line.same for line in lines)
     if as_json:
-        told = {"same": same, "count": dict(count), "tensors": [line._asdict() for line in lines]}
+        told = {"same": same, "count": dict(count), "tensors": [finite(line._asdict()) for line in lines]}
         print(json.dumps(told, indent=2, ensure_ascii=False))
     elif not quiet:
         shown = [line for line in lines if every or line.state != "equal"]

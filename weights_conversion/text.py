@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -231,6 +232,13 @@ def _in_layer(theirs: str, ours: str, every: bool) -> tuple[str, str, list[int]]
 def _span(layers: Sequence[int]) -> str:
     """What stands in a name in place of a layer's number."""
     return f"{{{ranges(layers)}}}" if len(layers) > 1 else ranges(layers)
+
+
+def finite(told: Facts) -> dict[str, Any]:
+    """The same as JSON may have it, which knows no infinity and no NaN: they are null."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in told.items()
+    }
 
 
 def ranges(numbers: Iterable[int]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import math
 import os
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from adapterzoo.conversion.verification import Verdict, answers, class_for, comp
 from adapterzoo.peft_files import folder_of
 from adapterzoo.store import FileError, write_json, write_tensors
 from weights_conversion.options import ALLOW_PICKLE, BASE, JSON, QUIET, TOLERANCE, options
+from weights_conversion.text import finite
 
 PEERS = ("transformers", "adapters", "peft")
 
@@ -125,12 +125,11 @@ def _peer(
 
 
 def _told(verdict: Verdict) -> dict[str, object]:
-    gaps = [{**gap._asdict(), "largest": gap.largest if math.isfinite(gap.largest) else None} for gap in verdict.gaps]
     return {
         "same": verdict.parted is None,
         "parted_at": verdict.parted,
         "tolerance": verdict.tolerance,
-        "outputs": gaps,
+        "outputs": [finite(gap._asdict()) for gap in verdict.gaps],
         "only_in_one": verdict.only,
     }
 

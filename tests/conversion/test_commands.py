@@ -62,6 +62,20 @@ def test_diff_tells_each_kind_of_difference(src: Path, tmp_path: Path, command: 
     assert command("diff", src, src, PICKLE).out == f"{len(tensors)} equal\n"
 
 
+def test_what_is_no_number_is_null_in_json(src: Path, tmp_path: Path, command: Command) -> None:
+    tensors = tensors_in(src)
+    name = next(name for name in tensors if tensors[name].dim() == 2)
+    assert command("convert", src, tmp_path / "other", "-q").code == 0
+    rewrite(tmp_path / "other", lambda _: {**tensors, name: torch.full_like(tensors[name], torch.nan)})
+    for words, key in (
+        (["diff", src, tmp_path / "other"], "tensors"),
+        (["verify", tmp_path / "other", src], "outputs"),
+    ):
+        done = command(*words, "--json")
+        assert done.code == 1 and "NaN" not in done.out and "Infinity" not in done.out
+        assert any(one["largest"] is None for one in json.loads(done.out)[key])
+
+
 def test_verify_says_where_two_models_part(src: Path, tmp_path: Path, command: Command) -> None:
     assert command("convert", src, tmp_path / "same", "-q").code == 0
     done = command("verify", src, tmp_path / "same", "--json", "--tolerance", "0")
