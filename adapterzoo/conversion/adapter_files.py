@@ -13,7 +13,7 @@ from adapterzoo.adapting import FORMATS
 from adapterzoo.auto import AutoAdapterModel
 from adapterzoo.conversion.stand_ins import HINT, only, stand_ins, taken
 from adapterzoo.core.registry import unknown
-from adapterzoo.formats import read
+from adapterzoo.formats import Content, read
 from adapterzoo.store import FileError, Source
 
 
@@ -62,12 +62,14 @@ def convert_adapter(
         head.to(dtype or kept)
     model.save_adapter(folder, found, with_head=with_head, to=to)
     if base is None and to == "peft":
-        _check_told(folder)
+        _check_told(read(folder), content)
     return found
 
 
-def _check_told(folder: Path) -> None:
-    """Make sure that nothing was written that was but guessed."""
-    heads = read(folder).config.get("num_attention_heads")
-    if heads is not None:
+def _check_told(written: Content, content: Content) -> None:
+    """Make sure that nothing was written that was but guessed, or that there is no value for."""
+    heads = written.config.get("num_attention_heads")
+    if heads != content.config.get("num_attention_heads"):
         raise ValueError(f"PEFT's file says how many attention heads the model has, which is not known; {HINT}")
+    if not all(bool(written.tensors[key].isfinite().all()) for key in written.tensors):
+        raise ValueError(f"PEFT's file holds sums of the adapter's and the model's own values; {HINT}")

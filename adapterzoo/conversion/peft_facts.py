@@ -40,7 +40,7 @@ def peft_facts(source: Source, allow_pickle: bool = False, model_type: str | Non
     adapter: Adapter = model.adapters[name]
     names = peft.tensor_names(adapter.config, model.architecture, model.base.config)
     stored = content.tensors
-    placed = {key: names.get(_bare(key, model.architecture.stem)) for key in stored}
+    placed = {key: names.get(peft.bare_name(key, model.architecture)) for key in stored}
     heads = list(model.heads_of().values())
     beside = _head_names(model.architecture, content.config, [key for key, ours in placed.items() if ours is None])
     used = [key for key, ours in placed.items() if ours is not None]
@@ -103,12 +103,6 @@ def _head(
         "missing": [],
         "problems": [],
     }
-
-
-def _bare(key: str, stem: str) -> str:
-    """A tensor's name without what stands before modules' names."""
-    inner = key.removeprefix(peft.STEM)
-    return inner if inner == key else inner.removeprefix(stem)
 
 
 def _layers(adapter: Adapter, model: Any) -> dict[str, list[int]]:

@@ -4,52 +4,26 @@ from __future__ import annotations
 
 import os
 import re
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from adapterzoo import zoo
 from adapterzoo.archs import ARCHITECTURES, Architecture
 from adapterzoo.conversion.adapters import guessed_network
+from adapterzoo.conversion.sizes import MOST_LAYERS, fitted
 from adapterzoo.core.blank import blank
 from adapterzoo.core.config import NetworkConfig
-from adapterzoo.core.sites import sites_of
+from adapterzoo.core.fields import SIZE, Rule, wrong_fields
 from adapterzoo.formats import Content
 from adapterzoo.nn.transformer import Transformer
 from adapterzoo.store import Source
 
+LAYERS = SIZE._replace(most=MOST_LAYERS)
 HINT = "give the model that it is for: --base MODEL"
-
-
-class _Telling(NamedTuple):
-    """Which tensors tell a size: at which site, how their names end, which of their dimensions, which field of ours."""
-
-    site: str
-    endings: tuple[str, ...]
-    dimension: int
-    field: str
-
-
-_TELLING = (
-    _Telling(
-        "mlp.up",
-        ("lora_B", "lora_B.weight", "ia3_l", "lora_magnitude_vector", "m.weight", "lambda_b", "vera_B"),
-        0,
-        "inner",
-    ),
-    _Telling("mlp.down", ("lora_A", "lora_A.weight", "ia3_l"), 1, "inner"),
-    _Telling("mlp.down", ("lora_B",), 0, "inner"),  # of what scales its input; else it is as wide as the model
-    _Telling("token", ("lora_embedding_A", "lora_A"), 1, "vocab"),
-    _Telling("token", ("lora_embedding_B", "lora_B"), 0, "embed_width"),
-)
-_AS_WIDE = re.compile(
-    r"(\.(query|key|value|[qkv]_proj|query_proj|key_proj|value_proj|[qkv]_lin)|(?i:layer_?norm))\.(?!.*lambda_d$)"
-)
-"""Names of tensors whose largest dimension is the model's width."""
 
 
 def stand_ins(content: Content, model_type: str | None) -> list[Any]:
@@ -65,38 +39,29 @@ def _stand_in(architecture: Architecture, content: Content) -> Any:
     """A model of the sizes that an adapter's tensors tell, with no value anywhere that would be one."""
     config = architecture.config()
     tables = architecture.under(config)
-    width = _width(content) or tables.network(config).width
+    width = _size(content.config, "hidden_size", SIZE) or _size(content.config, "token_dim", SIZE)
     model = zoo.CLASSES[f"{architecture.name}AdapterModel"](config, initialise=False)
     name = str(content.config.get("name") or "default")
     tensors = {re.sub(r"^base_model\.(model\.)?", "", key): tensor for key, tensor in content.tensors.items()}
-    network = guessed_network(tables, width, tensors, name)
-    told = _told(tables, network, tensors)
-    network = replace(network, **{name: replace(stack, **told[name]) for name, stack in network.stacks().items()})  # type: ignore[arg-type]
-    model.base = _nothing(network)
+    network = guessed_network(tables, width or tables.network(config).width, tensors, name)
+    network = _as_prefixes_say(network, content.config)
+    model.base = _nothing(fitted(network, tables, content, width is not None))
     return model
 
 
-def _told(
-    tables: Architecture, network: NetworkConfig, tensors: Mapping[str, Tensor]
-) -> defaultdict[str, dict[str, int]]:
-    """Sizes of each stack, beside its width, that the shapes of an adapter's tensors tell, by their fields."""
-    found: defaultdict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
-    for site in sites_of(network):
-        telling = [one for one in _TELLING if one.site == site.name]
-        stem = f".{tables.hub_module(site)}." if telling else ""
-        for key, tensor in tensors.items() if telling else ():
-            shape = tensor.shape[-2:]  # before which there may be a number of tasks
-            for one in telling if stem in f".{key}" else ():
-                if (
-                    key.endswith(one.endings)
-                    and len(shape) > one.dimension
-                    and shape[one.dimension] not in (1, network.width)
-                ):
-                    found[site.stack][one.field].add(shape[one.dimension])
-    sizes: defaultdict[str, dict[str, int]] = defaultdict(dict)
-    for stack, fields in found.items():
-        sizes[stack] = {field: several.pop() for field, several in fields.items() if len(several) == 1}
-    return sizes
+def _size(config: Mapping[str, Any], name: str, rule: Rule) -> int | None:
+    """A number that a file says of its model; None where it says none that could be one."""
+    wrong = any(wrong_fields({name: config.get(name)}, {name: int}, {name: rule}))
+    return None if wrong else config[name]
+
+
+def _as_prefixes_say(network: NetworkConfig, config: Mapping[str, Any]) -> NetworkConfig:
+    """The network with the layers and heads that PEFT's files of prefixes have beside the tensor."""
+    stack, first = network.first, next(iter(network.stacks()))
+    layers, heads = _size(config, "num_layers", LAYERS), _size(config, "num_attention_heads", SIZE)
+    heads = heads if heads and stack.width % heads == 0 else stack.heads
+    changed = {first: replace(stack, layers=layers or stack.layers, heads=heads)}
+    return replace(network, **changed)  # type: ignore[arg-type]
 
 
 def _nothing(network: NetworkConfig) -> Transformer:
@@ -109,16 +74,6 @@ def _nothing(network: NetworkConfig) -> Transformer:
                 empty = torch.full((), torch.nan).expand(parameter.shape)
                 module._parameters[name] = nn.Parameter(empty, requires_grad=False)
     return base
-
-
-def _width(content: Content) -> int | None:
-    """The model's width, as the files tell it."""
-    said = content.config.get("hidden_size") or content.config.get("token_dim")
-    if isinstance(said, int):
-        return said
-    there = [(key, content.tensors[key].shape) for key in content.tensors]
-    sizes = {max(shape) for key, shape in there if shape and _AS_WIDE.search(key)}
-    return sizes.pop() if len(sizes) == 1 else None
 
 
 def taken(

@@ -7,7 +7,16 @@
 None of them needs a model: an architecture's tables and a network's numbers are enough.
 """
 
-from adapterzoo.formats.peft.adapter import CONFIG, STEM, WEIGHTS, Imported, export_adapter, import_adapter
+from adapterzoo.formats.peft.adapter import (
+    CONFIG,
+    STEM,
+    WEIGHTS,
+    Imported,
+    bare_name,
+    export_adapter,
+    import_adapter,
+    shapes,
+)
 from adapterzoo.formats.peft.config import read_config, tensor_names, write_config
 from adapterzoo.formats.peft.kinds import KINDS
 
@@ -17,9 +26,11 @@ __all__ = [
     "STEM",
     "WEIGHTS",
     "Imported",
+    "bare_name",
     "export_adapter",
     "import_adapter",
     "read_config",
+    "shapes",
     "tensor_names",
     "write_config",
 ]

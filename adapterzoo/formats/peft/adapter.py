@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -10,10 +10,12 @@ from torch import Tensor
 from adapterzoo.adapter import Adapter
 from adapterzoo.archs.base import Architecture
 from adapterzoo.core.blank import give
+from adapterzoo.core.config import NetworkConfig
 from adapterzoo.core.misfit import misfit
 from adapterzoo.formats.peft.config import kind_for, kind_of, places_of, read_config
 from adapterzoo.formats.peft.kinds import Kind, Slot
 from adapterzoo.formats.peft.places import Places
+from adapterzoo.methods.base import AdapterConfig
 from adapterzoo.nn.transformer import Transformer
 
 CONFIG = "adapter_config.json"
@@ -51,16 +53,14 @@ def import_adapter(
     Raises:
         ValueError: it cannot be had, or tensors are missing or of another shape; all are named.
     """
-    kind, stem = kind_of(content), STEM + architecture.stem
-    prefixed = None if kind.is_prompt else any(key.startswith(stem) for key in tensors)
-    config = read_config(content, architecture, network.config, prefixed)
-    places = places_of(architecture, network.config)
+    kind, places = kind_of(content), places_of(architecture, network.config)
+    config = _config(content, tensors, architecture, network.config)
     slots = kind.slots(config, places)
-    named = {_bare(key, kind, architecture): key for key in tensors}
+    named = {bare_name(key, architecture): key for key in tensors}
     found = {bare: tensors[key] for bare, key in named.items() if bare in {slot.theirs for slot in slots}}
     found |= kind.instead(content, slots, found)
-    rest = {key: tensor for key, tensor in tensors.items() if _bare(key, kind, architecture) not in found}
-    problems = [*_wrong(slots, found), *_changed(rest, places, kind, network)]
+    rest = {key: tensor for key, tensor in tensors.items() if bare_name(key, architecture) not in found}
+    problems = [*_wrong(slots, found), *_changed(rest, places, network)]
     if problems:
         raise ValueError("the PEFT adapter does not fit:\n  " + "\n  ".join(sorted(problems)))
     adapter = Adapter(config, network, initialise=False)
@@ -74,9 +74,37 @@ def import_adapter(
     return Imported(adapter, heads, _shift(config, kind))
 
 
-def _bare(key: str, kind: Kind, architecture: Architecture) -> str:
+def _config(
+    content: Mapping[str, Any], keys: Iterable[str], architecture: Architecture, network: NetworkConfig
+) -> AdapterConfig:
+    """What a file says; whether it is of a class with a head is told by its tensors' names, as far as they tell it."""
+    stem = STEM + architecture.stem
+    prefixed = None if kind_of(content).is_prompt else any(key.startswith(stem) for key in keys)
+    return read_config(content, architecture, network, prefixed)
+
+
+def shapes(
+    content: Mapping[str, Any], keys: Iterable[str], architecture: Architecture, network: NetworkConfig
+) -> dict[str, tuple[int, ...]]:
+    """The shapes that a file's tensors must have, by their bare names.
+
+    Args:
+        content: what `adapter_config.json` holds.
+        keys: the tensors' names.
+        architecture: of the model.
+        network: the model's numbers.
+
+    Raises:
+        ValueError: it cannot be had; every reason is told.
+    """
+    config = _config(content, keys, architecture, network)
+    slots = kind_of(content).slots(config, places_of(architecture, network))
+    return {slot.theirs: slot.shape for slot in slots}
+
+
+def bare_name(key: str, architecture: Architecture) -> str:
     """A tensor's name without what stands before modules' names."""
-    return key if kind.is_prompt or not key.startswith(STEM) else key[len(STEM) :].removeprefix(architecture.stem)
+    return key[len(STEM) :].removeprefix(architecture.stem) if key.startswith(STEM) else key
 
 
 def _wrong(slots: list[Slot], found: Mapping[str, Tensor]) -> Iterator[str]:
@@ -87,18 +115,18 @@ def _wrong(slots: list[Slot], found: Mapping[str, Tensor]) -> Iterator[str]:
             yield f"{slot.theirs} {wrong}"
 
 
-def _changed(rest: dict[str, Tensor], places: Places, kind: Kind, network: Transformer) -> Iterator[str]:
+def _changed(rest: dict[str, Tensor], places: Places, network: Transformer) -> Iterator[str]:
     """Take the model's own token embedding out of what is left, and say where it is another one."""
     for site, name in places.at(("lookup",)).items():
         own = network.token_of(site.stack).weight
-        for key in [key for key in rest if _is_weight(key, name, kind, places.architecture)]:
+        for key in [key for key in rest if _is_weight(key, name, places.architecture)]:
             given = rest.pop(key)
             if given.shape != own.shape or not bool((given.to(own) == own).all()):
                 yield f"{key} is a weight of the model itself, and another one than this model's"
 
 
-def _is_weight(key: str, name: str, kind: Kind, architecture: Architecture) -> bool:
-    return _bare(key, kind, architecture) in (f"{name}.weight", f"{name}.base_layer.weight")
+def _is_weight(key: str, name: str, architecture: Architecture) -> bool:
+    return bare_name(key, architecture) in (f"{name}.weight", f"{name}.base_layer.weight")
 
 
 def _shift(config: Any, kind: Kind) -> int:
