@@ -5,21 +5,26 @@ that lists them appears in the folder that they have in common: from here on the
 the journal goes. Who finds a journal, before reading or writing, renames what is still to be renamed: see `settle`.
 Thus a reader finds the old files, all of them, or the new ones.
 
+Who renames holds the folders meanwhile: see `adapterzoo.locking`. Of two who save to the same place at the same moment,
+the one waits, and what it saves is there in the end.
+
 Where a save is killed before its journal is there, its temporary files stay behind and nobody reads them; a later save
 of the same files removes them: see `sweep`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from adapterzoo.core.fields import fits
+from adapterzoo.locking import held
 
 JOURNAL = ".adapterzoo-saving.json"
 ABOVE = 4
@@ -64,11 +69,21 @@ def settle(folder: str | os.PathLike[str]) -> None:
         ValueError: there is a journal that cannot be one of ours.
         OSError: there is one, but its files may not be renamed.
     """
+    for root in unfinished(folder):
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(FileNotFoundError):  # it is gone, journal and all
+                stack.enter_context(held([root]))  # for its writer may be alive
+            if os.path.isfile(root / JOURNAL):
+                _finish(root)
+
+
+def unfinished(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Where journals lie of saves to a folder, or to those above it."""
     there = os.path.isdir(folder)
     for path in dict.fromkeys((os.path.abspath(folder), os.path.realpath(folder)) if there else ()):
         for root in (Path(path), *Path(path).parents[:ABOVE]):
             if os.path.isfile(root / JOURNAL):
-                _finish(root)
+                yield root
 
 
 def _finish(root: Path) -> None:

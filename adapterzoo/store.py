@@ -19,6 +19,7 @@ from adapterzoo import streaming
 from adapterzoo.hub.fetch import here
 from adapterzoo.journal import settle
 from adapterzoo.writing import write_whole
+from adapterzoo.zipped import Parts
 
 Source = str | os.PathLike[str]
 
@@ -127,7 +128,7 @@ def _is_unicode(text: str, data: Any) -> bool:
     return True
 
 
-class TensorFile(Mapping[str, Tensor]):
+class TensorFile(streaming.ByRows):
     """The tensors of a safetensors file, of which a memory map shows what is looked at.
 
     The map is private: who writes to a tensor changes no file.
@@ -143,6 +144,7 @@ class TensorFile(Mapping[str, Tensor]):
 
     def __init__(self, path: Path, kept: bool = True) -> None:
         self.path, self.kept = path, kept
+        self._likes: dict[str, Tensor] = {}
         try:
             self._file = self._open()
             self._seen: dict[str, Tensor | None] = dict.fromkeys(self._file.keys())
@@ -160,6 +162,14 @@ class TensorFile(Mapping[str, Tensor]):
             self._seen[name] = found
         return found
 
+    def like(self, name: str) -> Tensor:
+        """One of a tensor's shape and dtype, whose numbers count for nothing."""
+        if self.kept:
+            return self[name]
+        if name not in self._likes:
+            self._likes[name] = torch.empty_like(self[name], device="meta")
+        return self._likes[name]
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._seen)
 
@@ -167,7 +177,7 @@ class TensorFile(Mapping[str, Tensor]):
         return len(self._seen)
 
 
-class Shards(Mapping[str, Tensor]):
+class Shards(streaming.ByRows):
     """Tensors that lie in several files, by an index.
 
     Args:
@@ -186,6 +196,14 @@ class Shards(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         return self.files[self.where[name]][name]
+
+    def like(self, name: str) -> Tensor:
+        """One of a tensor's shape and dtype, whose numbers count for nothing."""
+        return streaming.like(self.files[self.where[name]], name)
+
+    def rows(self, name: str, start: int, stop: int) -> Tensor:
+        """Some rows of a tensor."""
+        return streaming.rows(self.files[self.where[name]], name, start, stop)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.where)
@@ -247,7 +265,12 @@ def _unpickled(path: Path, allow_pickle: bool) -> Any:
             "python -m weights_conversion convert SRC DST --allow-pickle"
         )
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
+        if not zipfile.is_zipfile(path):
+            return torch.load(path, map_location="cpu", weights_only=True)
+        parts = Parts(path)
+        found = torch.load(path, map_location=parts.seen, weights_only=True, mmap=True)
+        parts.check()
+        return found
     except Exception as error:  # a broken pickle may fail in any way
         raise FileError(f"{path} is no whole PyTorch file of tensors alone: {error}") from error
 
@@ -263,7 +286,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], step: Callable[[str], object] = lambda name: None) -> None:
-    """Write a safetensors file, whole or not at all. One tensor at a time is in memory that is not there already.
+    """Write a safetensors file, whole or not at all. No more than a piece of what is not in memory already comes there.
 
     Args:
         path: the file.

@@ -1,9 +1,9 @@
-"""Safetensors files written tensor by tensor: what is larger than the memory can be written, if it can be read so."""
+"""Safetensors files written piece by piece: what is larger than the memory can be written, if it can be read so."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +26,60 @@ DTYPES = {
 }
 """What the format calls dtypes."""
 
+PIECE = 1 << 22
+"""Bytes of a tensor up to which it is looked at as a whole; of a larger one, so many at a time."""
+
+
+class ByRows(Mapping[str, Tensor]):
+    """Tensors that come to be, or are mapped, when they are looked at; and some rows of one without the others.
+
+    As it stands, it is for tensors of which a look costs nothing as long as nobody reads the numbers.
+    """
+
+    def like(self, name: str) -> Tensor:
+        """One of a tensor's shape and dtype, whose numbers count for nothing."""
+        return self[name]
+
+    def rows(self, name: str, start: int, stop: int) -> Tensor:
+        """Some rows of a tensor with one dimension or more."""
+        return self[name][start:stop]
+
+
+def like(tensors: Mapping[str, Tensor], name: str) -> Tensor:
+    """One of a tensor's shape and dtype, whose numbers count for nothing."""
+    return tensors.like(name) if isinstance(tensors, ByRows) else tensors[name]
+
+
+def rows(tensors: Mapping[str, Tensor], name: str, start: int, stop: int) -> Tensor:
+    """Some rows of a tensor with one dimension or more."""
+    return tensors.rows(name, start, stop) if isinstance(tensors, ByRows) else tensors[name][start:stop]
+
+
+def pieces(tensors: Mapping[str, Tensor], name: str) -> Iterator[Tensor]:
+    """A tensor, or if it is large, its rows from first to last, some at a time, each time looked at anew."""
+    whole = like(tensors, name)
+    count, size = whole.shape[0] if whole.dim() else 0, whole.nbytes
+    if size <= PIECE:
+        yield tensors[name]
+        return
+    some = max(1, PIECE * count // size)
+    for start in range(0, count, some):
+        yield rows(tensors, name, start, start + some)
+
 
 def write(path: str, tensors: Mapping[str, Tensor], step: Callable[[str], object] = lambda name: None) -> None:
     """Write the file: the header's length, the header in JSON, the tensors' bytes, those of wider numbers first.
 
     Args:
         path: where to.
-        tensors: the tensors by name. Each is looked at twice, and may be made anew at each look.
+        tensors: the tensors by name, which may be made anew at each look. See ByRows for large ones.
         step: is told the name of each before it is written.
 
     Raises:
         ValueError: a dtype has no name in this format.
     """
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    entries = {name: _entry(name, tensors[name]) for name in tensors}
+    entries = {name: _entry(name, like(tensors, name)) for name in tensors}
     order = sorted(entries, key=lambda name: (-entries[name][2], name))
     end = 0
     for name in order:
@@ -53,8 +93,9 @@ def write(path: str, tensors: Mapping[str, Tensor], step: Callable[[str], object
         file.write(text)
         for name in order:
             step(name)
-            plain = tensors[name].detach().cpu().contiguous()
-            file.write(plain.flatten().view(torch.uint8).numpy().data)
+            for piece in pieces(tensors, name):
+                plain = piece.detach().cpu().contiguous()
+                file.write(plain.flatten().view(torch.uint8).numpy().data)
 
 
 def _entry(name: str, tensor: Tensor) -> tuple[str, list[int], int, int]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from adapterzoo import journal
 from adapterzoo.journal import sync
+from adapterzoo.locking import held
 
 
 class Pending:
@@ -50,12 +51,28 @@ class Pending:
     def place(self) -> None:
         """Give all files their places. If one cannot have it, those that did are taken back.
 
-        A journal makes one step of it for who is killed: `adapterzoo.journal`. One writer at a time may write there.
+        A journal makes one step of it for who is killed: `adapterzoo.journal`. Others who write there wait.
         """
-        folders = dict.fromkeys(path.parent for _, path in self.files)
-        for folder in folders:
-            journal.settle(folder)
-        root = _common(list(folders)) if len(self.files) > 1 else None
+        folders = list(dict.fromkeys(path.parent for _, path in self.files))
+        root = _common(folders) if len(self.files) > 1 else None
+        placed = False
+        while not placed:
+            for folder in folders:
+                journal.settle(folder)
+            with held([*folders, *([] if root is None else [root])]):
+                # whom we waited for may have been killed
+                if not any(next(journal.unfinished(folder), None) for folder in folders):
+                    self._rename(folders, root)
+                    placed = True
+        journal.sweep(path for _, path in self.files)
+
+    def _rename(self, folders: list[Path], root: Path | None) -> None:
+        """Rename all, or none.
+
+        Args:
+            folders: where the files belong, which nobody else writes to now.
+            root: where their journal lies; None for a single file, which needs none.
+        """
         kept: list[tuple[Path, Path, Path | None]] = []
         try:
             for temporary, path in self.files:
@@ -79,7 +96,6 @@ class Pending:
         for _, _, old in kept:
             if old is not None:
                 old.unlink()
-        journal.sweep(path for _, path in self.files)
 
     def drop(self) -> None:
         """Leave nothing behind."""

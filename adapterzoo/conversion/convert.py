@@ -18,6 +18,7 @@ from adapterzoo.formats import hf, shards
 from adapterzoo.formats.lazy import Lazy, cast, cast_one, some
 from adapterzoo.pretrained import KINDS, config_json
 from adapterzoo.store import Source, find, write_json, write_tensors
+from adapterzoo.streaming import like
 
 COPIED = (
     "tokenizer.json",
@@ -58,7 +59,7 @@ def convert(
     if len(files) > 1:
         write_json(folder / shards.INDEX, shards.index(tensors, files))
     step("config.json")
-    common = reduce(torch.promote_types, {tensor.dtype for tensor in tensors.values()})
+    common = reduce(torch.promote_types, {like(tensors, name).dtype for name in tensors})
     class_name = checkpoint.architecture.class_name(checkpoint.model.static)
     write_json(folder / "config.json", config_json(checkpoint.model.config, class_name, common))
     step("adapters, heads and embeddings")

@@ -16,12 +16,16 @@ from adapterzoo.conversion.translated import translated
 from adapterzoo.formats import fairseq, hf, tensorflow
 from adapterzoo.formats.content import FILES
 from adapterzoo.formats.foreign import Foreign
-from adapterzoo.formats.pickled import read_shards
+from adapterzoo.formats.pickled import as_safetensors
+from adapterzoo.formats.shards import INDEX
 from adapterzoo.hub.fetch import visit
-from adapterzoo.store import FileError, Source, find, read_json, write_tensors
+from adapterzoo.store import FileError, Source, find, read_json, write_json
 
 PICKLES = {name: one.weights[0] for one in FILES for name in one.weights if name.endswith(".bin")}
 """Names of files in pickle's format that hold tensors, and what they are called as safetensors."""
+
+PICKLED_INDEX = "pytorch_model.bin.index.json"
+"""What tells which file of several holds a tensor."""
 
 
 class Opened(NamedTuple):
@@ -70,7 +74,9 @@ def opened(source: Source, allow_pickle: bool) -> Iterator[Opened]:
         except (OSError, ValueError) as error:
             if found.place is source:
                 raise
-            raise type(error)(str(error).replace(os.fspath(found.place), os.fspath(source))) from error
+            told = str(error).replace(os.fspath(found.place), os.fspath(source))
+            kind = ValueError if isinstance(error, UnicodeError) else type(error)  # these are not made of a message
+            raise kind(told) from error
 
 
 def _plain(source: Source, scratch: Path, allow_pickle: bool) -> Opened:
@@ -84,10 +90,10 @@ def _plain(source: Source, scratch: Path, allow_pickle: bool) -> Opened:
         files, config = tensorflow.files_of(source)
         return _written("tensorflow", source, target, tensorflow.open_tensorflow(source), files, config)
     folder = _folder(source)
-    pickles = [] if folder is None else _pickles(folder)
+    pickles = {} if folder is None else _pickles(folder)
     if folder is None or not pickles:
         return Opened(source, source)
-    _check_allowed(pickles[0], allow_pickle)
+    _check_allowed(next(iter(pickles)), allow_pickle)
     return Opened(target, source, _mirror(folder, target, pickles, scratch))
 
 
@@ -134,37 +140,58 @@ def _folder(source: Source) -> Path | None:
     return configs[0].parent
 
 
-def _pickles(folder: Path) -> list[Path]:
-    """The pickles that would be read: where the same lies in safetensors, that is read."""
-    found = []
+def _pickles(folder: Path) -> dict[Path, str]:
+    """The pickles that would be read, and their names as safetensors: where such lie beside them, those are read."""
+    found = {}
+    safe = [name for name in (*hf.WEIGHTS, *PICKLES.values()) if "safetensors" in name]
     for path in sorted(folder.rglob("*.bin")):
-        index = path.parent / "pytorch_model.bin.index.json"
-        shard = index.is_file() and path.name in read_json(index).get("weight_map", {}).values()
-        safe = [name for name in (*hf.WEIGHTS, *PICKLES.values()) if "safetensors" in name]
-        if (path.name in PICKLES or shard) and not any((path.parent / name).exists() for name in safe):
-            found.append(path)
+        if not path.is_file() or any((path.parent / name).exists() for name in safe):
+            continue
+        name = PICKLES.get(path.name) or _shards(path.parent).get(path.name)
+        if name is not None:
+            found[path] = name
     return found
 
 
-def _mirror(folder: Path, target: Path, pickles: list[Path], scratch: Path) -> dict[Path, list[Path]]:
-    """The directory's files by links, and its pickles as safetensors: what each of these was made of."""
+def _shards(folder: Path) -> dict[str, str]:
+    """Shards in pickle's format, by the index that would be read, and their names as safetensors."""
+    index = folder / PICKLED_INDEX
+    if not index.is_file() or (folder / "pytorch_model.bin").exists():
+        return {}
+    where = read_json(index).get("weight_map")
+    names = where.values() if isinstance(where, dict) else ()
+    return {
+        name: name.removesuffix(".bin") + ".safetensors"
+        for name in names
+        if isinstance(name, str) and name.endswith(".bin")
+    }
+
+
+def _mirror(folder: Path, target: Path, pickles: dict[Path, str], scratch: Path) -> dict[Path, list[Path]]:
+    """The directory's files by links, its pickles as safetensors, and its indexes with the names of these.
+
+    Returns:
+        What these were made of.
+    """
     made_of: dict[Path, list[Path]] = {}
     for path in sorted(folder.rglob("*")):
         copy = target / path.relative_to(folder)
         if path.is_dir():
             copy.mkdir(parents=True, exist_ok=True)
-        elif path not in pickles and path.name != "pytorch_model.bin.index.json":
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.symlink_to(path.resolve())
-    tensors: dict[Path, dict[str, object]] = {}
-    for path, found in zip(pickles, read_shards(pickles, scratch), strict=True):
-        if found.facts:
-            raise FileError(f"{path} holds something else than tensors by name: {', '.join(sorted(found.facts))}")
-        name = PICKLES.get(path.name, "model.safetensors")
+            continue
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shards = _shards(path.parent) if path.name == PICKLED_INDEX else {}
+        if shards:
+            index = read_json(path)
+            where = index["weight_map"].items()
+            index["weight_map"] = {key: shards.get(str(name), name) for key, name in where}
+            write_json(copy.with_name(INDEX), index)
+            made_of[copy.with_name(INDEX)] = [path]
+        elif path not in pickles:
+            copy.symlink_to(os.path.realpath(path))
+    (scratch / "read").mkdir()
+    for made, (path, name) in zip(as_safetensors(list(pickles), scratch / "read"), pickles.items(), strict=True):
         place = target / path.relative_to(folder).with_name(name)
-        tensors.setdefault(place, {}).update(found.tensors)
-        index = path.with_name("pytorch_model.bin.index.json")
-        made_of.setdefault(place, [] if path.name in PICKLES else [index]).append(path)
-    for place, several in tensors.items():
-        write_tensors(place, several)  # type: ignore[arg-type]
+        made.rename(place)
+        made_of[place] = [path]
     return made_of

@@ -60,9 +60,10 @@ def read_fusion_json(data: Mapping[str, Any], architecture: Architecture, width:
         ValueError: it is none, or for another kind of model; every problem is named.
     """
     problems = adapterhub.wrong_entries(data, architecture, width)
-    names = data.get("adapter_names", data.get("name"))
-    names = names.split(",") if isinstance(names, str) else names  # the first versions have the name alone
-    if not (isinstance(names, Sequence) and names and all(isinstance(name, str) for name in names)):
+    names = data.get("adapter_names")
+    if names is None:  # the first versions have the name alone
+        names = str(data.get("name")).split(",")
+    if not (names and fits(names, list[str])):
         problems.append(f"its adapter_names are {names!r}, not a list of names")
     config = None
     if isinstance(data.get("config"), Mapping):

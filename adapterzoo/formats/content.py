@@ -145,7 +145,8 @@ def _write(content: Content, folder: Path, dtype: torch.dtype | None, shard_size
     tensors = cast(content.tensors, dtype)
     size = shard_size if content.kind == "model" else None
     names = shards.plan(tensors, files.weights[0], size) if files.weights else {}
-    stale = [name for name in files.weights if name not in names and (folder / name).exists()]
+    written = {*names, *([shards.INDEX] if len(names) > 1 else [])}
+    stale = [name for name in files.weights if name not in written and (folder / name).exists()]
     if stale:
         raise FileExistsError(f"{folder} has {', '.join(stale)}, too; write to another directory")
     for name, keys in names.items():

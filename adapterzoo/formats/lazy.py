@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 
 import torch
 from torch import Tensor
 
+from adapterzoo import streaming
 
-class Lazy(Mapping[str, Tensor]):
+
+class Lazy(streaming.ByRows):
     """Tensors by name, each made anew at every look.
 
     Args:
@@ -29,18 +30,50 @@ class Lazy(Mapping[str, Tensor]):
         return len(self.makers)
 
 
-def some(tensors: Mapping[str, Tensor], names: Iterable[str]) -> Lazy:
+class Some(streaming.ByRows):
+    """Those tensors that have some names, or all, in another dtype.
+
+    Args:
+        tensors: the tensors.
+        names: their names.
+        dtype: dtype of numbers with a fraction; their own if None. Each is cast anew at every look.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], names: Iterable[str], dtype: torch.dtype | None = None) -> None:
+        self.tensors, self.names, self.dtype = tensors, dict.fromkeys(names), dtype
+
+    def __getitem__(self, name: str) -> Tensor:
+        return cast_one(self.tensors[self._own(name)], self.dtype)
+
+    def like(self, name: str) -> Tensor:
+        """One of a tensor's shape and dtype, whose numbers count for nothing."""
+        own = streaming.like(self.tensors, self._own(name))
+        return own if self.dtype is None else cast_one(torch.empty_like(own, device="meta"), self.dtype)
+
+    def rows(self, name: str, start: int, stop: int) -> Tensor:
+        """Some rows of a tensor; no others are cast."""
+        return cast_one(streaming.rows(self.tensors, self._own(name), start, stop), self.dtype)
+
+    def _own(self, name: str) -> str:
+        if name not in self.names:
+            raise KeyError(name)
+        return name
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def some(tensors: Mapping[str, Tensor], names: Iterable[str]) -> Some:
     """Those of some names."""
-    return Lazy({name: partial(tensors.__getitem__, name) for name in names})
+    return Some(tensors, names)
 
 
 def cast(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> Mapping[str, Tensor]:
     """Tensors in another dtype; what has no fraction stays, and so does all if the dtype is None."""
-    return tensors if dtype is None else Lazy({name: partial(_cast, tensors, name, dtype) for name in tensors})
-
-
-def _cast(tensors: Mapping[str, Tensor], name: str, dtype: torch.dtype) -> Tensor:
-    return cast_one(tensors[name], dtype)
+    return tensors if dtype is None else Some(tensors, tensors, dtype)
 
 
 def cast_one(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from adapterzoo.streaming import like
+
 INDEX = "model.safetensors.index.json"
 _PLACE = "model-{:05d}-of-{:05d}.safetensors"
 
@@ -26,12 +28,13 @@ def plan(tensors: Mapping[str, Tensor], name: str, size: int | None) -> dict[str
         raise ValueError(f"the size of shards is a number of bytes above 0, not {size}")
     groups: list[list[str]] = [[]]
     filled = 0
-    for key, tensor in tensors.items():
-        if size is not None and groups[-1] and filled + tensor.nbytes > size:
+    for key in tensors:
+        count = like(tensors, key).nbytes
+        if size is not None and groups[-1] and filled + count > size:
             groups.append([])
             filled = 0
         groups[-1].append(key)
-        filled += tensor.nbytes
+        filled += count
     if len(groups) == 1:
         return {name: groups[0]}
     return {_PLACE.format(number, len(groups)): keys for number, keys in enumerate(groups, 1)}
@@ -39,7 +42,7 @@ def plan(tensors: Mapping[str, Tensor], name: str, size: int | None) -> dict[str
 
 def index(tensors: Mapping[str, Tensor], files: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """The content of the index of several files, as transformers writes it."""
-    total = sum(tensors[key].nbytes for keys in files.values() for key in keys)
+    total = sum(like(tensors, key).nbytes for keys in files.values() for key in keys)
     return {
         "metadata": {"total_size": total},
         "weight_map": {key: name for name, keys in files.items() for key in keys},

@@ -1,26 +1,28 @@
 """The process that reads a PyTorch file: pickle's format, so it runs by itself, with little memory and no rights.
 
-`python -m adapterzoo.formats.unpickling FILE FOLDER PARTS` writes what FILE holds into FOLDER: tensors, and facts.
+`python -m adapterzoo.formats.unpickling WANTED FILE FOLDER` writes what FILE holds into FOLDER: tensors, and facts.
 `adapterzoo.formats.pickled` starts it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
 import sys
-import zipfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from adapterzoo import streaming
+from adapterzoo.formats.pages import Filling, Pages, Passing
+from adapterzoo.zipped import Damaged, Parts
 
 try:
     import resource
@@ -56,14 +58,28 @@ class Refused(Exception):
     """Why a file is not read, in words that follow its name."""
 
 
+class Wanted(NamedTuple):
+    """What is wanted of files.
+
+    Attributes:
+        parts: the outermost keys that count; all if None.
+        twins: whether a tensor that is another once more is written once more, too.
+    """
+
+    parts: Sequence[str] | None = None
+    twins: bool = False
+
+
 class Findings:
     """What was found: tensors by dotted names, plain data with its nesting, and tensors that are others once more.
 
     Args:
         size: the file's size. Its tensors cannot be much larger, for all that they may share memory.
+        twins: whether these others are tensors like all.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, twins: bool = False) -> None:
+        self.twins = twins
         self.tensors: dict[str, Tensor] = {}
         self.aliases: dict[str, str] = {}
         self._left = ENTRIES
@@ -96,7 +112,7 @@ class Findings:
             raise Refused(f"has two tensors of the name {name!r}")
         place = tensor.untyped_storage().data_ptr(), tensor.storage_offset()
         first = self._seen.setdefault((place, tensor.dtype, tensor.shape, tensor.stride()), name)
-        if first != name:
+        if first != name and not self.twins:
             self.aliases[name] = first
             return
         self._room -= tensor.nbytes
@@ -115,54 +131,52 @@ def _below(name: str, key: object) -> str:
     return f"{name}.{key}" if name else str(key)
 
 
-def extract(path: Path, folder: Path, parts: Sequence[str] | None) -> None:
+def extract(path: Path, folder: Path, wanted: Wanted) -> None:
     """Write what a file holds into a folder.
 
     Args:
         path: the file.
         folder: an empty folder.
-        parts: which of the outermost keys count; all if None.
+        wanted: what of it.
 
     Raises:
         Refused: it cannot be read.
     """
-    size = path.stat().st_size
-    data = load(path, folder, size)
+    size, pages = path.stat().st_size, Pages()
+    data = load(path, folder, size, pages)
     if not isinstance(data, Mapping):
         raise Refused(f"holds a {type(data).__name__}, not a dict of tensors")
-    found = Findings(size)
-    facts = found.sort({key: value for key, value in data.items() if parts is None or key in parts})
-    streaming.write(str(folder / TENSORS), found.tensors)
+    found = Findings(size, wanted.twins)
+    facts = found.sort({key: value for key, value in data.items() if wanted.parts is None or key in wanted.parts})
+    streaming.write(str(folder / TENSORS), Passing(found.tensors, pages))
     (folder / FACTS).write_text(json.dumps({"facts": facts, "aliases": found.aliases}), encoding="utf-8")
 
 
-def load(path: Path, folder: Path, size: int) -> Any:
+def load(path: Path, folder: Path, size: int, pages: Pages) -> Any:
     """What a file holds; its tensors stay in it, or lie in files of `folder` that have no name any more."""
     with open(path, "rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"
     if zipped:
-        return torch.load(path, map_location=_as_it_lies(path), weights_only=True, mmap=True)
-    return torch.load(path, map_location=_on_disk(folder, size), weights_only=True)
+        return _as_it_lies(path, pages)
+    with Filling(io.FileIO(path), pages) as file:
+        return torch.load(file, map_location=_on_disk(folder, size, pages), weights_only=True)
 
 
-def _as_it_lies(path: Path) -> Callable[[Any, str], Any]:
-    """PyTorch maps a file's parts where they lie, as long as the pickle says: make sure that they lie there so."""
-    with zipfile.ZipFile(path) as archive:
-        parts = archive.infolist()
-    packed = [part.filename for part in parts if part.compress_type != zipfile.ZIP_STORED]
-    if packed:
-        raise Refused(f"is a compressed zip file, which PyTorch does not write ({packed[0]})")
-    sizes = {part.file_size for part in parts}
+def _as_it_lies(path: Path, pages: Pages) -> Any:
+    """What a zip file holds, whose parts are mapped where they lie."""
+    parts = Parts(path, checksums=True)
 
-    def check(storage: Any, location: str) -> Any:
-        if storage.nbytes() not in sizes:
-            raise Refused("names other numbers than it holds")
-        return storage
+    def show(storage: Any, location: str) -> Any:
+        if not parts.turned:  # else PyTorch has written to the pages, not to the file
+            pages.add(storage)
+        return parts.seen(storage, location)
 
-    return check
+    found = torch.load(path, map_location=show, weights_only=True, mmap=True)
+    parts.check()
+    return found
 
 
-def _on_disk(folder: Path, size: int) -> Callable[[Any, str], Any]:
+def _on_disk(folder: Path, size: int, pages: Pages) -> Callable[[Any, str], Any]:
     """Where a file of the old kind, which cannot be mapped, is read to: files instead of memory."""
     left = size
 
@@ -178,6 +192,7 @@ def _on_disk(folder: Path, size: int) -> Callable[[Any, str], Any]:
         mapped = torch.UntypedStorage.from_file(str(name), True, count)
         with contextlib.suppress(OSError):  # where files in use keep their names, the folder's owner deletes them
             os.unlink(name)
+        pages.add(mapped)
         return mapped
 
     return place
@@ -199,7 +214,7 @@ def limit(size: int) -> None:
 def reasons(error: BaseException) -> Iterator[str]:
     """What to tell the user of an error, the best first."""
     text = " ".join(str(error).split())
-    if isinstance(error, Refused):
+    if isinstance(error, (Refused, Damaged)):
         yield text
     found = re.search(r"GLOBAL ([\w.]+)", text)
     if found:
@@ -216,16 +231,16 @@ def main(arguments: Sequence[str]) -> int:
     """Read files one after the other, the number of each told on stdout; tell on stderr why one cannot be read.
 
     Args:
-        arguments: the outermost keys to read, in JSON, and a file and a folder for what it holds, again and again.
+        arguments: what is wanted, in JSON, and a file and a folder for what it holds, again and again.
     """
-    parts, *places = arguments
+    said, *places = arguments
     paths, folders = [Path(path) for path in places[::2]], [Path(folder) for folder in places[1::2]]
     torch.serialization.add_safe_globals(list(ALLOWED))
     try:
         limit(max(path.stat().st_size for path in paths))
         for number, (path, folder) in enumerate(zip(paths, folders, strict=True)):
             print(number, flush=True)
-            extract(path, folder, json.loads(parts))
+            extract(path, folder, Wanted(*json.loads(said)))
     except Exception as error:  # a broken pickle may fail in any way
         print(next(reasons(error)), file=sys.stderr)
         return REFUSED

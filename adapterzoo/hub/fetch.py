@@ -89,8 +89,8 @@ class Pinned:
                 logger.warning("the Hub did not answer, so %s is what its cache has: %s", self.repository, error)
                 self._stay_away(cached)
             return  # else the download asks again, in the way that mirrors know, too, and tells what is wrong
-        if info.sha is not None and info.siblings is not None:
-            self.commit, self.files = info.sha, frozenset(file.rfilename for file in info.siblings)
+        if _COMMIT.fullmatch(str(info.sha)) and info.siblings is not None:
+            self.commit, self.files = info.sha, frozenset(str(file.rfilename) for file in info.siblings)
             self._to_note = info.sha not in (cached, self.revision)
 
     def _stay_away(self, cached: str | None) -> None:

@@ -21,6 +21,7 @@ from adapterzoo.formats.fairseq import BART, ROBERTA, Kind, checkpoint, open_fai
 from adapterzoo.formats.foreign import Foreign
 from adapterzoo.formats.pickled import Pickled, result
 from adapterzoo.store import FileError
+from tests.helpers.fairseq_files import ARGS, TINY, linear, save, tiny_roberta
 from tests.helpers.post_norm import fairseq_roberta
 from tests.helpers.real import ROOT
 
@@ -33,14 +34,13 @@ HEAVY = (
 LIGHT = (
     "EIVLTQSPATLSLSPGERATLSCRASKGVSTSGYSYLHWYQQKPGQAPRLLIYLASYLESGVPARFSGSGSGTDFTLTISSLEPEDFAVYYCQHSRDLPLTFGGGTKVEIK"
 )
-WIDTH, INNER, HEADS, LAYERS, VOCAB, POSITIONS = 16, 24, 4, 2, 30, 20
-SIZES = {"encoder_attention_heads": HEADS, "dropout": 0.2, "attention_dropout": 0, "activation_fn": "gelu"}
+WIDTH, INNER, HEADS, LAYERS, VOCAB, POSITIONS = TINY
 
 
-def read_here(path: Path, folder: Path, parts: tuple[str, ...]) -> Pickled:
+def read_here(path: Path, folder: Path, parts: tuple[str, ...], kept: bool) -> Pickled:
     with torch.serialization.safe_globals([Namespace]):
-        unpickling.extract(path, folder, parts)
-    return result(folder)
+        unpickling.extract(path, folder, unpickling.Wanted(parts))
+    return result(folder, kept)
 
 
 @pytest.fixture
@@ -98,62 +98,6 @@ def test_a_real_roberta(file: str, text: str, sapiens_dir: Path, tmp_path: Path,
 def test_a_folder_of_several_asks_for_a_name(sapiens_dir: Path, opened: Any) -> None:
     with pytest.raises(FileError, match=r"several checkpoints; name one: checkpoint_vh\.pt, checkpoint_vl\.pt"):
         opened(sapiens_dir)
-
-
-def tiny_roberta(old: bool, joint: bool, heads: tuple[str, ...] = (), language: bool = True) -> dict[str, Tensor]:
-    """A random RoBERTa: with names as of 2019 or of today, projections joined or apart."""
-    top, norm = ("decoder", "emb_layer_norm") if old else ("encoder", "layernorm_embedding")
-    stem = f"{top}.sentence_encoder"
-    model = {
-        f"{stem}.embed_tokens.weight": torch.randn(VOCAB, WIDTH),
-        f"{stem}.embed_positions.weight": torch.randn(POSITIONS + 2, WIDTH),
-        f"{stem}.version": torch.tensor([3.0]),
-    }
-    linear(model, f"{stem}.{norm}", WIDTH)
-    for number in range(LAYERS):
-        place = f"{stem}.layers.{number}"
-        attention(model, f"{place}.self_attn", joint)
-        for name, *shape in (("fc1", INNER, WIDTH), ("fc2", WIDTH, INNER), ("final_layer_norm", WIDTH)):
-            linear(model, f"{place}.{name}", *shape)
-    if language:
-        linear(model, f"{top}.lm_head.dense", WIDTH, WIDTH)
-        linear(model, f"{top}.lm_head.layer_norm", WIDTH)
-        model |= {
-            f"{top}.lm_head.weight": model[f"{stem}.embed_tokens.weight"],
-            f"{top}.lm_head.bias": torch.randn(VOCAB),
-        }
-    for number, head in enumerate(heads):
-        linear(model, f"classification_heads.{head}.dense", WIDTH, WIDTH)
-        linear(model, f"classification_heads.{head}.out_proj", number + 3, WIDTH)
-    return model
-
-
-def linear(model: dict[str, Tensor], name: str, *shape: int) -> None:
-    model[f"{name}.weight"], model[f"{name}.bias"] = torch.randn(*shape) / 3, torch.randn(shape[0]) / 3
-
-
-def attention(model: dict[str, Tensor], place: str, joint: bool) -> None:
-    if joint:
-        model[f"{place}.in_proj_weight"], model[f"{place}.in_proj_bias"] = (
-            torch.randn(3 * WIDTH, WIDTH),
-            torch.randn(3 * WIDTH),
-        )
-    for part in ("out",) if joint else ("q", "k", "v", "out"):
-        linear(model, f"{place}.{part}_proj", WIDTH, WIDTH)
-    linear(model, f"{place}_layer_norm", WIDTH)
-
-
-def save(folder: Path, model: dict[str, Tensor], legacy: bool = False, cfg: bool = False, **args: Any) -> Path:
-    """Save a checkpoint as fairseq does."""
-    told = (
-        {"cfg": {"model": Namespace(**SIZES, **args), "bpe": None}, "args": None}
-        if cfg
-        else {"args": Namespace(**SIZES, **args)}
-    )
-    state = {"model": model, "last_optimizer_state": {"state": {0: {"exp_avg": torch.ones(5)}}}, **told}
-    folder.mkdir(exist_ok=True)
-    torch.save(state, folder / "model.pt", _use_new_zipfile_serialization=not legacy)
-    return folder
 
 
 def padded_tokens() -> Tensor:
@@ -321,7 +265,7 @@ def test_what_it_does_not_compute_is_refused(name: str, tmp_path: Path, opened: 
     spoil, args, message = SPOILT[name]
     model = tiny_roberta(False, False)
     spoil(model)
-    monkeypatch.setattr("tests.conversion.test_fairseq.SIZES", {**SIZES, **args})
+    monkeypatch.setattr("tests.helpers.fairseq_files.ARGS", {**ARGS, **args})
     with pytest.raises(ValueError, match=message):
         opened(save(tmp_path / "src", model))
 

@@ -45,7 +45,7 @@ def told(path: Path, folder: Path) -> str:
     """What the other process would say of a file that it refuses, found in this one."""
     folder.mkdir(exist_ok=True)
     with pytest.raises(Exception) as caught:
-        unpickling.extract(path, folder, None)
+        unpickling.extract(path, folder, unpickling.Wanted())
     return next(unpickling.reasons(caught.value))
 
 
@@ -263,7 +263,7 @@ def watch():
 done, peak = False, [own()]
 watcher = threading.Thread(target=watch)
 watcher.start()
-unpickling.extract(Path(sys.argv[1]), Path(sys.argv[2]), None)
+unpickling.extract(Path(sys.argv[1]), Path(sys.argv[2]), unpickling.Wanted())
 done = True
 watcher.join()
 print(max(peak) - peak[0])

@@ -19,9 +19,7 @@ from adapterzoo.formats.tensorflow.sstable import MAGIC, entries
 from adapterzoo.formats.tensorflow.wire import Broken, checksum, fields, varint
 from adapterzoo.store import FileError
 from tests.helpers.post_norm import tensorflow_bert
-
-SAVED = Path(__file__).parent / "fixtures" / "bert_ckpt"
-"""What TensorFlow 2.15.1 wrote: see `make_bert_ckpt.py` beside it."""
+from tests.helpers.tensorflow_files import SAVED, block, field, number, written
 
 TRAINING = ("adam_m", "adam_v", "global_step")
 
@@ -139,60 +137,6 @@ def test_a_cut_or_changed_index_is_told(src: Path) -> None:
             assert Bundle(src / "bert_model.ckpt").entries == Bundle(SAVED / "bert_model.ckpt").entries
         except FileError as error:
             assert "is no whole index of a TensorFlow checkpoint: " in str(error)
-
-
-def number(count: int) -> bytes:
-    """A number of variable length."""
-    return bytes([count & 127 | 128]) + number(count >> 7) if count > 127 else bytes([count])
-
-
-def field(which: int, content: int | bytes) -> bytes:
-    """A field of a protocol buffer."""
-    if isinstance(content, int):
-        return number(which << 3) + number(content)
-    return number(which << 3 | 2) + number(len(content)) + content
-
-
-def block(pairs: Mapping[bytes, bytes]) -> bytes:
-    """A block of a sorted table, each key whole."""
-    rows = (number(0) + number(len(key)) + number(len(value)) + key + value for key, value in pairs.items())
-    return b"".join(rows) + bytes(4) + (1).to_bytes(4, "little")
-
-
-def table(pairs: Mapping[bytes, bytes], size: int = 3, compression: int = 0) -> bytes:
-    """A sorted table with `size` keys a block."""
-    data, places = b"", {}
-
-    def add(content: bytes) -> bytes:
-        nonlocal data
-        place = number(len(data)) + number(len(content))
-        content += bytes([compression])
-        data += content + checksum(content).to_bytes(4, "little")
-        return place
-
-    names = sorted(pairs)
-    for start in range(0, len(names), size):
-        part = names[start : start + size]
-        places[part[-1]] = add(block({name: pairs[name] for name in part}))
-    handles = add(block({})) + add(block(places))
-    return data + handles.ljust(40, b"\0") + MAGIC.to_bytes(8, "little")
-
-
-def written(folder: Path, tensors: Mapping[str, Tensor], header: bytes = b"", **more: Any) -> Path:
-    """A checkpoint of these tensors, and the config of the saved one."""
-    data, rows = b"", {b"": field(1, 1) + header}
-    for name, tensor in tensors.items():
-        numbers = bytes(tensor.contiguous().flatten().view(torch.uint8).tolist())
-        shape = b"".join(field(2, field(1, size)) for size in tensor.shape)
-        dtype = {torch.float32: 1, torch.int8: 6}[tensor.dtype]
-        told = field(1, dtype) + field(2, shape) + field(4, len(data)) + field(5, len(numbers))
-        rows[name.encode()] = told + b"\x35" + checksum(numbers).to_bytes(4, "little")
-        data += numbers
-    folder.mkdir()
-    (folder / "model.ckpt-7.index").write_bytes(table({**rows, **more.pop("rows", {})}, **more))
-    (folder / "model.ckpt-7.data-00000-of-00001").write_bytes(data)
-    shutil.copy(SAVED / "bert_config.json", folder)
-    return folder
 
 
 def fine_tuned(head: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,8 +16,10 @@ from adapterzoo.formats.fairseq.args import Args
 from adapterzoo.formats.fairseq.kinds import BART, HEADS, ROBERTA, Kind, shape_of
 from adapterzoo.formats.fairseq.words import tokenizer_files
 from adapterzoo.formats.foreign import Foreign
+from adapterzoo.formats.lazy import Lazy
 from adapterzoo.formats.pickled import read_pickled
 from adapterzoo.store import FileError, Source, contents
+from adapterzoo.streaming import like, pieces
 
 FILES = ("model.pt", "checkpoint_best.pt", "checkpoint_last.pt")
 """The names that a checkpoint's file usually has, the likeliest first."""
@@ -44,12 +47,12 @@ def open_fairseq(source: Source, folder: Path, head: str | None = None) -> Forei
         ValueError: there is no such head, or there are several and none is chosen.
     """
     path = find_file(source)
-    found = read_pickled(path, folder, parts=("args", "cfg", "model"))
+    found = read_pickled(path, folder, parts=("args", "cfg", "model"), kept=False)
     args = Args(path, found.facts)
     names = [name for name in sorted(found.tensors) if name.startswith("model.")]
-    own = {name.removeprefix("model."): found.tensors[name] for name in names}
-    traced = list(_traced(own))
-    tensors, origins = {new: tensor for _, new, tensor in traced}, {new: old for old, new, _ in traced}
+    own = {name.removeprefix("model."): partial(found.tensors.__getitem__, name) for name in names}
+    traced = list(_traced(Lazy(own)))
+    tensors, origins = Lazy({new: make for _, new, make in traced}), {new: old for old, new, _ in traced}
     kind = BART if any(name.startswith("decoder.layers.") for name in tensors) else ROBERTA
     turned = _turned(args, kind, tensors, choose(path, kind, tensors, head), origins)
     return replace(turned, unused=tuple(sorted(own.keys() - set(turned.names.values()))))
@@ -76,31 +79,39 @@ def find_file(source: Source) -> Path:
     return there[0]
 
 
-def modern(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+def modern(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Callable[[], Tensor]]]:
     """A checkpoint under fairseq's latest names: RoBERTa is an encoder; queries, keys and values are apart.
+
+    Returns:
+        The names, and what makes each tensor.
 
     Raises:
         FileError: a tensor that joins these cannot be cut.
     """
-    return ((new, tensor) for _, new, tensor in _traced(tensors))
+    return ((new, make) for _, new, make in _traced(tensors))
 
 
-def _traced(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, str, Tensor]]:
+def _traced(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, str, Callable[[], Tensor]]]:
     """The same, the names in the file first; see `modern`."""
     decoder = any(name.startswith("decoder.sentence_encoder.") for name in tensors)
-    for old, tensor in tensors.items():
+    for old in tensors:
         if _NO_WEIGHT.fullmatch(old):
             continue
         name = re.sub(r"^decoder\.", "encoder.", old) if decoder else old
         name = name.replace(".emb_layer_norm.", ".layernorm_embedding.")
         joint = _JOINT.fullmatch(name)
         if joint is None:
-            yield old, name, tensor
-        elif tensor.dim() == 0 or len(tensor) % 3:
-            raise FileError(f"{name} should be three projections in one, not {tuple(tensor.shape)}")
-        else:
-            for part, own in zip("qkv", tensor.chunk(3), strict=True):
-                yield old, f"{joint[1]}{part}_proj.{joint[2]}", own
+            yield old, name, partial(tensors.__getitem__, old)
+            continue
+        shape = tuple(like(tensors, old).shape)
+        if not shape or shape[0] % 3:
+            raise FileError(f"{name} should be three projections in one, not {shape}")
+        for third, part in enumerate("qkv"):
+            yield old, f"{joint[1]}{part}_proj.{joint[2]}", partial(_third, tensors, old, third)
+
+
+def _third(tensors: Mapping[str, Tensor], name: str, third: int) -> Tensor:
+    return tensors[name].chunk(3)[third]
 
 
 def choose(path: Path, kind: Kind, tensors: Mapping[str, Tensor], head: str | None) -> str | None:
@@ -120,36 +131,41 @@ def choose(path: Path, kind: Kind, tensors: Mapping[str, Tensor], head: str | No
     return next(iter((*heads, *language)), None)
 
 
-def _turned(
-    args: Args, kind: Kind, tensors: dict[str, Tensor], head: str | None, origins: Mapping[str, str]
-) -> Foreign:
+def _turned(args: Args, kind: Kind, tensors: Lazy, head: str | None, origins: Mapping[str, str]) -> Foreign:
     """The checkpoint under HF's names; `origins` are the names in the file."""
     labels, suffix = None, "Model" if head is None else kind.suffix
     if head not in (None, LANGUAGE):
         args.require("pooler_activation_fn", "tanh")
         labels, suffix = shape_of(args, tensors, f"{HEADS}.{head}.out_proj.weight")[0], "ForSequenceClassification"
     config, tokens = kind.config(args, tensors, labels), tensors[kind.tokens]
-    for twin in (kind.output, "decoder.embed_tokens.weight"):
-        if twin in tensors and _same(tensors[twin], tokens):
-            del tensors[twin]
-    config.tie_word_embeddings = kind.output not in tensors
-    unused = [name for name in tensors if _is_beside(name, kind, head)]
+    tied = [name for name in (kind.output, "decoder.embed_tokens.weight") if _are_same(tensors, name, kind.tokens)]
+    config.tie_word_embeddings = kind.output not in tensors or kind.output in tied
     theirs, names, unknown_names = {}, {}, []
-    for name in sorted(tensors.keys() - set(unused)):
+    for name in sorted(name for name in tensors if name not in tied and not _is_beside(name, kind, head)):
         target = kind.table.to_ours(_HEAD.sub(rf"{HEADS}.\2", name))
         if target is None:
             unknown_names.append(name)
         else:
-            theirs[target.ours], names[target.ours] = tensors[name], origins[name]
+            theirs[target.ours], names[target.ours] = tensors.makers[name], origins[name]
     if unknown_names:
         raise FileError(f"{args.path} holds tensors that {kind.name} does not have: {', '.join(unknown_names)}")
     made = kind.everywhere(tokens) | (kind.beside_language(tokens) if head == LANGUAGE else {})
+    theirs |= {name: partial(_given, tensor) for name, tensor in made.items()}
     files = tokenizer_files(args.path.parent, config.vocab_size, words_only=args.tokenizer is None)
-    return Foreign(config, theirs | made, kind.name + suffix, files, names=names)
+    return Foreign(config, Lazy(theirs), kind.name + suffix, files, names=names)
 
 
-def _same(first: Tensor, second: Tensor) -> bool:
-    return first.data_ptr() == second.data_ptr() or torch.equal(first, second)
+def _given(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def _are_same(tensors: Mapping[str, Tensor], first: str, second: str) -> bool:
+    """Whether the first tensor is there, and holds what the second does."""
+    if first not in tensors:
+        return False
+    shapes = [like(tensors, name).shape for name in (first, second)]
+    both = zip(pieces(tensors, first), pieces(tensors, second), strict=True)
+    return shapes[0] == shapes[1] and all(torch.equal(one, other) for one, other in both)
 
 
 def _is_beside(name: str, kind: Kind, head: str | None) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from adapterzoo.archs.bert import BertConfig
 from adapterzoo.core.keymap import KeyMap, Row
 from adapterzoo.formats.foreign import Foreign, read_text
+from adapterzoo.formats.lazy import Lazy
 from adapterzoo.formats.tensorflow.bundle import INDEX, Bundle
 from adapterzoo.store import FileError, Source, contents, read_json
 
@@ -95,19 +97,19 @@ def open_tensorflow(source: Source) -> Foreign:
     if not (folder / CONFIG).is_file():
         raise FileNotFoundError(f"{str(folder)!r} has no {CONFIG}; {contents(folder)}")
     told, bundle = read_json(folder / CONFIG), Bundle(prefix)
-    tensors = dict(_tensors(bundle))
+    tensors = dict(_makers(bundle))
     class_name = "Bert" + _suffix(tensors)
     task = next((start for start, suffix in HEADS if class_name.endswith(suffix)), None)
     if task is not None:
-        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("cls.")}
-        told["num_labels"] = len(tensors[f"{task}weight"])
+        tensors = {name: make for name, make in tensors.items() if not name.startswith("cls.")}
+        told["num_labels"] = tensors[f"{task}weight"]().shape[:1].numel()
     config = BertConfig.from_dict(told, str(folder / CONFIG))
     vocabulary = folder / VOCABULARY
     files = {VOCABULARY: read_text(vocabulary)} if vocabulary.is_file() else {}
     names = {name: _theirs(name) for name in tensors}
     unused = tuple(name for name in bundle if name not in set(names.values()))
     turned = frozenset(name for name, theirs in names.items() if theirs.endswith("/kernel"))
-    return Foreign(config, tensors, class_name, files, unused, names, turned)
+    return Foreign(config, Lazy(tensors), class_name, files, unused, names, turned)
 
 
 def files_of(source: Source) -> tuple[list[Path], Path]:
@@ -137,21 +139,36 @@ def find_prefix(path: Path) -> Path:
     return path / (PREFIX if PREFIX in there else there[0])
 
 
-def _tensors(bundle: Bundle) -> Iterator[tuple[str, Tensor]]:
-    """HF's names and tensors."""
+def _makers(bundle: Bundle) -> Iterator[tuple[str, Callable[[], Tensor]]]:
+    """HF's names, and what makes each tensor, which it did once."""
     unknown = []
     for name in bundle:
-        target = None if TRAINING.fullmatch(name) else TABLE.to_ours(dotted(name))
+        known = not TRAINING.fullmatch(name) and slashed(dotted(name)) == name
+        target = TABLE.to_ours(dotted(name)) if known else None
         if target is not None:
-            yield target.ours, bundle[name].t() if name.endswith("/kernel") else bundle[name]
+            make = partial(_turned if name.endswith("/kernel") else Bundle.__getitem__, bundle, name)
+            make()
+            yield target.ours, make
         elif not TRAINING.fullmatch(name):
             unknown.append(name)
     if unknown:
         raise FileError(f"{bundle.index} holds tensors that BERT does not have: {', '.join(unknown)}")
 
 
-def _suffix(tensors: dict[str, Tensor]) -> str:
-    """What the class that they are whole for is called after the architecture's name."""
+def _turned(bundle: Bundle, name: str) -> Tensor:
+    """A kernel as a weight.
+
+    Raises:
+        FileError: it is no matrix.
+    """
+    kernel = bundle[name]
+    if kernel.dim() != 2:
+        raise FileError(f"{bundle.index} gives {name} the shape {tuple(kernel.shape)}, which is no matrix's")
+    return kernel.t()
+
+
+def _suffix(tensors: Container[str]) -> str:
+    """What the class that is whole with tensors of these names is called after the architecture's name."""
     for start, suffix in HEADS:
         if f"{start}weight" in tensors:
             return suffix

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from tests.helpers.fuzz import on_json, on_tensors
+from tests.helpers.fuzz import on_bundles, on_json, on_pickles, on_tensors
 from tests.helpers.fuzz.on_bytes import ON_BYTES, ON_FOLDERS
 
 
@@ -46,8 +47,8 @@ def _one(files: list[Path], chance: Random) -> str:
         if share < 0.75 and path.suffix == ".json":
             path.write_text(on_json.mutate(path.read_text(), chance))
             return f"json {path.name}"
-        if share < 0.75 and path.suffix in (".safetensors", ".bin"):
-            return f"{path.name}: {_tensors(path, chance)}"
+        if share < 0.75 and path.suffix in CHANGES:
+            return f"{path.name}: {CHANGES[path.suffix](path, chance)}"
     except Exception:
         pass  # what an earlier step has left is no such file any more, or the change makes no sense for it
     if path.is_file():
@@ -57,12 +58,22 @@ def _one(files: list[Path], chance: Random) -> str:
     return f"nothing {path.name}"
 
 
-def _tensors(path: Path, chance: Random) -> str:
-    if path.suffix == ".bin" and chance.random() < 0.3:
-        return on_tensors.strange(path, chance)
-    if path.suffix == ".safetensors" and chance.random() < 0.3:
-        return on_tensors.header(path, chance)
-    return on_tensors.mutate(path, chance)
+def _safetensors(path: Path, chance: Random) -> str:
+    return (on_tensors.header if chance.random() < 0.3 else on_tensors.mutate)(path, chance)
+
+
+def _pickle(path: Path, chance: Random) -> str:
+    kinds = (on_tensors.strange, on_pickles.repacked, on_tensors.mutate, on_tensors.mutate)
+    return chance.choice(kinds)(path, chance)
+
+
+CHANGES: dict[str, Callable[[Path, Random], str]] = {
+    ".safetensors": _safetensors,
+    ".bin": _pickle,
+    ".pt": on_pickles.mutate,
+    ".index": on_bundles.mutate,
+}
+"""What is done to files that are still of their format afterwards, by the ends of their names."""
 
 
 def _neutral(folder: Path, chance: Random) -> str:
@@ -71,6 +82,8 @@ def _neutral(folder: Path, chance: Random) -> str:
         path.write_text(on_json.same_meaning(path.read_text(), chance), encoding="utf-8")
     elif path.suffix in (".safetensors", ".bin"):
         on_tensors.same_tensors(path, chance)
+    elif path.suffix == ".pt":
+        on_pickles.same(path, chance)
     else:
         (folder / "README.md").write_text("# Nothing")
     return f"the same in {path.name}"

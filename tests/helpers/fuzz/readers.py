@@ -29,6 +29,7 @@ class Reader(NamedTuple):
         save: writes what was loaded to a folder, given the host and what `load` returned; None where that is nothing.
         of_host: whether the host, not what `load` returned, is what was loaded.
         spare: whether files may lack a tensor: whether a name, as it is written, is of those that are made anew.
+        passed: entries of JSON files that are not looked at, and written as they always are.
     """
 
     make: Callable[[Path], object]
@@ -37,6 +38,7 @@ class Reader(NamedTuple):
     save: Callable[[Any, Any, Path], object] | None
     of_host: bool = True
     spare: Callable[[str], bool] = lambda name: False
+    passed: tuple[str, ...] = ()
 
 
 def _nothing() -> None:

@@ -6,7 +6,7 @@ import json
 import linecache
 import shutil
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -122,7 +122,7 @@ class Bench:
         again = content_of(other if reader.of_host else second)
         if again != content:
             return f"not the same after saving: {differences(again, content)}"
-        return next(unfaithful(folder, self.again, reader.spare), None)
+        return next(unfaithful(folder, self.again, reader.spare, reader.passed), None)
 
 
 def not_meant(error: Exception) -> str | None:
@@ -152,7 +152,9 @@ def differences(first: Any, second: Any, where: str = "") -> str:
     return f"{where}: {str(first)[:80]} is not {str(second)[:80]}"
 
 
-def unfaithful(read: Path, written: Path, spare: Callable[[str], bool]) -> Iterator[str]:
+def unfaithful(
+    read: Path, written: Path, spare: Callable[[str], bool] = lambda name: False, passed: Sequence[str] = ()
+) -> Iterator[str]:
     """Where files that were written hold something else than those of the same name that had been read."""
     for path in written.rglob("*.safetensors"):
         source = read / path.relative_to(written)
@@ -169,7 +171,8 @@ def unfaithful(read: Path, written: Path, spare: Callable[[str], bool]) -> Itera
     for path in written.rglob("*config.json"):
         source = read / path.relative_to(written)
         if source.is_file() and path.name != "tokenizer_config.json":
-            yield from _unfaithful_json(json.loads(source.read_text()), json.loads(path.read_text()), path.name)
+            contents = (json.loads(place.read_text()) for place in (source, path))
+            yield from _unfaithful_json(*contents, path.name, passed)
 
 
 def _same(read: torch.Tensor, written: torch.Tensor) -> bool:
@@ -179,8 +182,12 @@ def _same(read: torch.Tensor, written: torch.Tensor) -> bool:
     return bool(read.shape == written.shape) and content_of(read.to(written.dtype)) == content_of(written)
 
 
-def _unfaithful_json(theirs: Any, ours: Any, name: str) -> Iterator[str]:
+def _unfaithful_json(theirs: Any, ours: Any, name: str, passed: Sequence[str]) -> Iterator[str]:
     for key, value in ours.items():
-        told = key not in CHANGED and theirs.get(key) is not None and isinstance(value, (int, float, str, list))
+        told = (
+            key not in (*CHANGED, *passed)
+            and theirs.get(key) is not None
+            and isinstance(value, (int, float, str, list))
+        )
         if told and theirs[key] != value and json.dumps(theirs[key]) != json.dumps(value):
             yield f"{name}: {key} was {str(theirs[key])[:80]}, is {str(value)[:80]}"
