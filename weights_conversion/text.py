@@ -119,7 +119,8 @@ def _odd(found: Sequence[Facts], every: bool) -> list[str]:
         count = one["count"] if one["what"] in ("NaN", "Inf") else None
         joined.setdefault((name, count), []).extend(layer)
     lines = [(name.replace("\0", _span(layers)), count) for (name, count), layers in joined.items()]
-    return columns([(name, *([] if count is None else [f"{count:,} values"])) for name, count in lines], "")
+    counted = {count: f"{count:,} value{'s' if count > 1 else ''}" for _, count in lines if count is not None}
+    return columns([(name, *([] if count is None else [counted[count]])) for name, count in lines], "")
 
 
 def columns(rows: Sequence[Sequence[str]], indent: str) -> list[str]:
@@ -140,7 +141,7 @@ def _model(facts: Facts) -> dict[str, str]:
         "head": "none" if facts["head"] is None else _labelled(facts["head"]),
     }
     for kind, several in facts["inside"].items():
-        rows[f"{kind} inside"] = ", ".join(str(one["name"]) for one in several)
+        rows[f"{kind} inside"] = ", ".join(str(one["name"]) for one in several if one["holds"]) or "none"
     return rows | _beside(facts)
 
 

@@ -78,10 +78,11 @@ def _weights(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _others(facts: Mapping[str, Any]) -> Sequence[str]:
-    """The names of other files, of which some may not be there."""
+    """The names of other files, of which some may not be there. Those beside a model on the Hub are not fetched."""
     if facts["kind"] == "embedding":
         return embedding_files.TOKENIZER_FILES
-    return (_known(facts)[0], *(COPIED if facts["kind"] == "model" else ()))
+    beside = facts["kind"] == "model" and os.path.isdir(facts["source"])
+    return (_known(facts)[0], *(COPIED if beside else ()))
 
 
 def _passed_over(facts: Mapping[str, Any], read: Iterable[Path]) -> list[Path]:

@@ -19,7 +19,7 @@ from adapterzoo.conversion.inside import inside
 from adapterzoo.conversion.setups import any_adapter, setup_facts
 from adapterzoo.core.registry import NamedModules
 from adapterzoo.formats import hf
-from adapterzoo.formats.content import FILES
+from adapterzoo.formats.content import FILES, held
 from adapterzoo.peft_files import folder_of
 from adapterzoo.pretrained import KINDS, STATE, kept_folder, kept_names
 from adapterzoo.store import Source, contents, find, read_json, require
@@ -59,19 +59,15 @@ def inspect_source(
         return embedding_facts(source)
     if kind is None:
         names = " or ".join(dict.fromkeys(one.config for one in FILES))
-        raise FileNotFoundError(f"{os.fspath(source)!r} has no {names}; {contents(source)}")
+        raise FileNotFoundError(f"{os.fspath(source)!r} has no {names} that is known; {contents(source)}")
     return model_facts(open_checkpoint(source, allow_pickle, model_type, class_name), allow_pickle)
 
 
 def _kind(source: Source) -> str | None:
-    """What a directory holds first of all; None if it is nothing known.
-
-    A config.json that lies beside an adapter, without any weights of a model's, is not taken for a model.
-    """
-    there = [one for one in FILES if find(source, one.config) is not None]
-    whole = [one for one in there if not one.weights or any(find(source, name) for name in one.weights)]
-    if there or whole:
-        return (whole or there)[0].kind
+    """What a directory holds first of all; None if it is nothing known."""
+    here = held(source)
+    if here:
+        return here[0][0].kind
     return "embedding" if find(source, embedding_files.WEIGHTS) is not None else None
 
 

@@ -54,7 +54,7 @@ def setup_facts(source: Source, allow_pickle: bool = False, model_type: str | No
         "kind": "setup",
         "format": "adapterhub",
         "source": os.fspath(source),
-        "architecture": " or ".join(dict.fromkeys(one["architecture"] for one in parts if one["architecture"])),
+        "architecture": " or ".join(dict.fromkeys(str(one["architecture"]) for one in parts if one["architecture"])),
         "setup": block.to_dict(),
         "composition": str(block),
         "head_setup": content.get("head_setup"),

@@ -80,8 +80,7 @@ def read(source: Source, allow_pickle: bool = False, revision: str | None = None
         FileNotFoundError: it is not there, or holds nothing of a known format; the message says what it holds.
         FileError: a file cannot be read as what it should be.
     """
-    here = [(one, read_json(path)) for one in FILES if (path := find(source, one.config, revision)) is not None]
-    here = [(one, config) for one, config in here if one.told(config)]
+    here = held(source, revision)
     if not here:
         names = ", ".join(dict.fromkeys(one.config for one in FILES))
         raise FileNotFoundError(f"{os.fspath(source)!r} has none of {names} that is known; {contents(source)}")
@@ -94,6 +93,22 @@ def read(source: Source, allow_pickle: bool = False, revision: str | None = None
     for folder in _below(source, first.below):
         parts[folder.relative_to(source).as_posix()] = read(folder, allow_pickle)
     return Content(first.kind, first.format, config, _tensors(source, first, allow_pickle, revision), parts)
+
+
+def held(source: Source, revision: str | None = None) -> list[tuple[Files, dict[str, Any]]]:
+    """Which of `FILES` a directory or a repository holds, each with what its JSON file holds; see `read`.
+
+    Of JSON files whose tensors are not there it holds nothing, if there are others: a config.json that lies beside an
+    adapter is no model.
+    """
+    there = [(one, read_json(path)) for one in FILES if (path := find(source, one.config, revision)) is not None]
+    there = [(one, config) for one, config in there if one.told(config)]
+    whole = [
+        (one, config)
+        for one, config in there
+        if not one.weights or any(find(source, name, revision) is not None for name in one.weights)
+    ]
+    return whole or there
 
 
 def _tensors(source: Source, files: Files, allow_pickle: bool, revision: str | None) -> Mapping[str, Tensor]:

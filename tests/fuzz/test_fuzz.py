@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 SOME, MANY = 150, 900
 """Inputs for each reader: of this test, which is quick, and of the slow one."""
 
-SLOW = ("model", "inspect: model", "setup", "embeddings")
+SLOW = ("model", "inspect: model", "setup", "inspect: setup", "embeddings")
 """Readers of many files, which get a third of them."""
 
 

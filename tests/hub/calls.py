@@ -5,8 +5,10 @@ A call is {"do": the name of a function here, and its arguments}; `model` is a d
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import sys
@@ -19,6 +21,7 @@ from torch import nn
 import adapterzoo
 from adapterzoo import AutoAdapterModel, AutoConfig, AutoTokenizer, parse_composition
 from adapterzoo.core.compose import AdapterCompositionBlock
+from weights_conversion.cli import main
 
 slept: list[float] = []
 """How long the Hub's library would have waited between its tries."""
@@ -123,6 +126,13 @@ def list_adapters(**options: Any) -> list[dict[str, Any]]:
 def get_adapter_info(**options: Any) -> dict[str, Any] | None:
     info = adapterzoo.get_adapter_info(**options)
     return None if info is None else dataclasses.asdict(info)
+
+
+def inspect(source: str) -> dict[str, Any]:
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        code = main(["inspect", source, "--json"])
+    told: dict[str, Any] = json.loads(out.getvalue())
+    return {"code": code, "facts": told}
 
 
 def run_code(model: str, code: str) -> dict[str, Any]:

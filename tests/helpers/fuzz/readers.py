@@ -12,11 +12,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from adapterzoo import AutoAdapterModel, BertModel, Fuse, ModelConfig, Tokenizer
+from adapterzoo.conversion.file_facts import add_files
 from adapterzoo.conversion.inspection import inspect_source
+from adapterzoo.conversion.odd import add_odd
 from adapterzoo.core.compose import AdapterCompositionBlock, Stack
 from tests.helpers.adapting import add_random
 from tests.helpers.tiny import randomise, tiny_model
 from tests.helpers.vocabularies import NEW, tokenizer_of, vocab_folder
+from weights_conversion.text import report
 
 
 class Reader(NamedTuple):
@@ -239,15 +242,32 @@ def _tokenizer(make: Callable[[Path], object]) -> Reader:
     return Reader(make, _nothing, _loaded(Tokenizer), lambda host, made, folder: made.save_pretrained(folder), False)
 
 
-def _inspected(reader: Reader) -> Reader:
-    return Reader(reader.make, _nothing, lambda host, folder: _elsewhere(inspect_source(folder, True)), None, False)
+def _inspected(reader: Reader, folder_named: str = "", model_type: str | None = None) -> Reader:
+    """What `inspect` makes of the same files.
+
+    Args:
+        reader: what reads them else.
+        folder_named: the folder that they lie in, where what they hold is called like that.
+        model_type: see `inspect_source`.
+    """
+
+    def make(folder: Path) -> None:
+        (folder / folder_named).mkdir(exist_ok=True)
+        reader.make(folder / folder_named)
+
+    def load(host: Any, folder: Path) -> Any:
+        facts = add_files(add_odd(inspect_source(folder / folder_named, True, model_type), True, quiet=True), {})
+        report(facts)
+        return _elsewhere(facts)
+
+    return Reader(make, _nothing, load, None, False)
 
 
-def _elsewhere(facts: dict[str, Any]) -> dict[str, Any]:
-    """What was found, but for where."""
-    inner = {key: [_elsewhere(one) for one in facts[key]] for key in ("adapters", "heads") if key in facts}
-    head = {"head": _elsewhere(facts["head"])} if isinstance(facts.get("head"), dict) else {}
-    return {**{key: value for key, value in facts.items() if key != "source"}, **inner, **head}
+def _elsewhere(facts: Any) -> Any:
+    """What was found, but for where and in how many bytes."""
+    if isinstance(facts, dict):
+        return {key: _elsewhere(value) for key, value in facts.items() if key not in ("source", "files")}
+    return [_elsewhere(one) for one in facts] if isinstance(facts, list) else facts
 
 
 READERS: dict[str, Reader] = {
@@ -289,7 +309,10 @@ READERS: dict[str, Reader] = {
     "tokenizer, BPE": _tokenizer(make_bpe),
 }
 INSPECTED = ("model", "model, sharded", "model, pickled", "adapter, LoRA and head", "adapter, union", "head")
+INSPECTED += ("fusion", "setup")
+BY_FOLDER = ("PEFT, LoRA", "PEFT, (IA)³", "PEFT, VeRA", "PEFT, prompt", "embeddings")
 READERS |= {f"inspect: {name}": _inspected(READERS[name]) for name in INSPECTED}
+READERS |= {f"inspect: {name}": _inspected(READERS[name], "mine", "bert") for name in BY_FOLDER}
 
 
 # ---------------------------------------------------------------------------------------------- content
