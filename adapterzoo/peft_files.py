@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from adapterzoo.archs.base import StaticHead
+from adapterzoo.core.labels import by_number, label_names
 from adapterzoo.fixed_class import fixed_class
 from adapterzoo.formats import peft
 from adapterzoo.formats.peft.config import BARE, kind_for
@@ -18,7 +20,7 @@ from adapterzoo.formats.peft.heads import head_of, label_count, write_head
 from adapterzoo.head_files import HeadFile
 from adapterzoo.host import Host
 from adapterzoo.methods.base import AdapterConfig
-from adapterzoo.store import Source, find, read_json, read_tensors, write_json, write_tensors
+from adapterzoo.store import Source, find, read_json, read_notes, read_tensors, write_json, write_tensors
 from adapterzoo.writing import together
 
 logger = logging.getLogger("adapterzoo")
@@ -63,15 +65,22 @@ def read(
     if path is None:
         raise FileNotFoundError(f"{source!s} has no adapter's tensors: neither {' nor '.join(peft.WEIGHTS)}")
     tensors = read_tensors(path, allow_pickle)
-    made = peft.import_adapter(content, tensors, model.architecture, model.base)
+    note = peft.read_note(read_notes(path))
+    made = peft.import_adapter(content, tensors, model.architecture, model.base, note)
     static = head_of(content, made.rest, model.architecture, model.static)
-    return made, None if static is None else _head_file(model, static, made.rest)
+    return made, None if static is None else _head_file(model, static, made.rest, note.get("head"))
 
 
-def _head_file(model: Host, static: StaticHead, tensors: Mapping[str, Tensor]) -> HeadFile:
-    count = label_count(static, tensors)
-    labels = None if count is None else {number: f"LABEL_{number}" for number in range(count)}
-    return HeadFile(None, model.architecture.class_name(static), None, labels, tensors)
+def _head_file(model: Host, static: StaticHead, tensors: Mapping[str, Tensor], noted: Any) -> HeadFile:
+    """A head as a file of HF's class, and what a note says of it."""
+    told = noted if isinstance(noted, dict) else None
+    count, labels = label_count(static, tensors), None
+    if count is not None:
+        labels = {number: f"LABEL_{number}" for number in range(count)}
+        with suppress(ValueError):
+            names = label_names(by_number((told or {}).get("label2id")))
+            labels = names if len(names) == count else labels
+    return HeadFile(None, model.architecture.class_name(static), None, labels, tensors, settings=told)
 
 
 def tell_shift(name: str, shift: int) -> None:
@@ -97,13 +106,17 @@ def write(model: Host, directory: Source, name: str, with_head: bool, model_name
     static = model.static if head is None else head[0]
     tensors = peft.export_adapter(adapter, architecture, model.base, static is not None)
     if head is not None:
-        of_head, said = write_head(*head, content["peft_type"])
+        of_head, said = write_head(*head, content["peft_type"], architecture)
         tensors, content = {**tensors, **of_head}, {**content, **said}
     if content["task_type"] is None:
         content |= _class_entries(model, static, kind_for(adapter.config)[1].is_prompt)
     content["base_model_name_or_path"] = model_name or None
     with together():
-        write_tensors(folder / peft.WEIGHTS[0], tensors)
+        write_tensors(
+            folder / peft.WEIGHTS[0],
+            tensors,
+            notes=peft.write_note(adapter.config, None if head is None else head[1].config),
+        )
         write_json(folder / peft.CONFIG, content)
 
 

@@ -8,6 +8,7 @@ import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import safetensors
@@ -94,15 +95,31 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:  # of the one are JSONDecodeError and UnicodeDecodeError
+    except UnicodeDecodeError as error:
         raise FileError(f"{path} is not JSON: {error}") from error
+    return parse_json(text, str(path))
+
+
+def parse_json(text: str, where: str) -> dict[str, Any]:
+    """A text in JSON that is an object.
+
+    Args:
+        text: the text.
+        where: where it comes from, for messages.
+
+    Raises:
+        FileError: it is not JSON, or no object.
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:  # of the one is JSONDecodeError
+        raise FileError(f"{where} is not JSON: {error}") from error
     if not isinstance(data, dict):
-        raise FileError(f"{path} should hold a JSON object, not {type(data).__name__}")
+        raise FileError(f"{where} should hold a JSON object, not {type(data).__name__}")
     if _deeper(data, NESTED):
-        raise FileError(f"{path} has lists or objects within others, more than {NESTED} deep")
+        raise FileError(f"{where} has lists or objects within others, more than {NESTED} deep")
     if not _is_unicode(text, data):
-        raise FileError(f"{path} holds text that is no Unicode: half of a surrogate pair, alone")
+        raise FileError(f"{where} holds text that is no Unicode: half of a surrogate pair, alone")
     return data
 
 
@@ -245,6 +262,21 @@ def _read_whole(path: Path) -> dict[str, Tensor]:
     return {name: tensors[name] for name in sorted(tensors)}
 
 
+def read_notes(path: Path) -> dict[str, str]:
+    """The texts that a safetensors file has beside its tensors, by name; none of another file.
+
+    Raises:
+        FileError: the file is no whole safetensors file.
+    """
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (safetensors.SafetensorError, OSError) as error:
+        raise FileError(f"{path} is no whole safetensors file: {error}") from error
+
+
 def read_tensor(path: Path, allow_pickle: bool = False) -> Tensor:
     """The one tensor of a PyTorch file that holds nothing else, read as `read_tensors` reads several.
 
@@ -285,15 +317,21 @@ def write_text(path: Path, text: str) -> None:
     write_whole(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8", newline="\n"))
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], step: Callable[[str], object] = lambda name: None) -> None:
+def write_tensors(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    step: Callable[[str], object] = lambda name: None,
+    notes: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Write a safetensors file, whole or not at all. No more than a piece of what is not in memory already comes there.
 
     Args:
         path: the file.
         tensors: the tensors by name.
         step: is told the name of each before it is written.
+        notes: texts that go into the file beside the tensors, by name.
 
     Raises:
         ValueError: tensors are of a dtype that such files do not have.
     """
-    write_whole(path, lambda temporary: streaming.write(temporary, tensors, step))
+    write_whole(path, lambda temporary: streaming.write(temporary, tensors, step, notes))

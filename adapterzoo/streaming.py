@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -67,18 +68,24 @@ def pieces(tensors: Mapping[str, Tensor], name: str) -> Iterator[Tensor]:
         yield rows(tensors, name, start, start + some)
 
 
-def write(path: str, tensors: Mapping[str, Tensor], step: Callable[[str], object] = lambda name: None) -> None:
+def write(
+    path: str,
+    tensors: Mapping[str, Tensor],
+    step: Callable[[str], object] = lambda name: None,
+    notes: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Write the file: the header's length, the header in JSON, the tensors' bytes, those of wider numbers first.
 
     Args:
         path: where to.
         tensors: the tensors by name, which may be made anew at each look. See ByRows for large ones.
         step: is told the name of each before it is written.
+        notes: texts that the header has beside the tensors, by name.
 
     Raises:
         ValueError: a dtype has no name in this format.
     """
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    header: dict[str, Any] = {"__metadata__": {**notes, "format": "pt"}}
     entries = {name: _entry(name, like(tensors, name)) for name in tensors}
     order = sorted(entries, key=lambda name: (-entries[name][2], name))
     end = 0

@@ -13,7 +13,8 @@ from adapterzoo.adapting import FORMATS
 from adapterzoo.auto import AutoAdapterModel
 from adapterzoo.conversion.stand_ins import HINT, only, stand_ins, taken
 from adapterzoo.core.registry import unknown
-from adapterzoo.formats import Content, read
+from adapterzoo.formats import Content, peft, read
+from adapterzoo.host import Host
 from adapterzoo.store import FileError, Source
 
 
@@ -60,16 +61,32 @@ def convert_adapter(
     model.adapters[found].to(dtype or kept)
     for head in model.heads_of().values():
         head.to(dtype or kept)
+    if base is None:
+        check = _check_heads_and_values if to == "peft" else _check_layers
+        check(model, found, content)
     model.save_adapter(folder, found, with_head=with_head, to=to)
-    if base is None and to == "peft":
-        _check_told(read(folder), content)
     return found
 
 
-def _check_told(written: Content, content: Content) -> None:
-    """Make sure that nothing was written that was but guessed, or that there is no value for."""
-    heads = written.config.get("num_attention_heads")
+def _check_layers(model: Host, name: str, content: Content) -> None:
+    """Make sure that AdapterHub's file will not name layers to leave out of a model that may have more of them."""
+    left_out = model.adapters[name].config.left_out
+    if left_out and content.format != "adapterhub":
+        raise ValueError(f"the adapter is for some layers alone, and how many the model has is not known; {HINT}")
+
+
+def _check_heads_and_values(model: Host, name: str, content: Content) -> None:
+    """Make sure that PEFT's file will not hold what was but guessed of a model, or what there is no value for.
+
+    Args:
+        model: the stand-in for it.
+        name: the adapter's name there.
+        content: the adapter's files.
+    """
+    adapter, architecture, network = model.adapters[name], model.architecture, model.base
+    heads = peft.write_config(adapter.config, architecture, network.config).get("num_attention_heads")
     if heads != content.config.get("num_attention_heads"):
         raise ValueError(f"PEFT's file says how many attention heads the model has, which is not known; {HINT}")
-    if not all(bool(written.tensors[key].isfinite().all()) for key in written.tensors):
+    values = peft.export_adapter(adapter, architecture, network, prefixed=False)
+    if not all(bool(value.isfinite().all()) for value in values.values()):
         raise ValueError(f"PEFT's file holds sums of the adapter's and the model's own values; {HINT}")

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 from adapterzoo.adapter import Adapter
@@ -17,6 +18,9 @@ from adapterzoo.nn.transformer import Transformer
 
 MOST_LAYERS = 199
 """No network has more; of each there would be modules, and a file may say anything."""
+
+MOST_LEFT_OUT = 24
+"""How many of a first stack's last layers may have no tensors."""
 
 TRIED = 3
 """How many of the values that shapes tell of one number are tried."""
@@ -45,9 +49,11 @@ def fitted(network: NetworkConfig, architecture: Architecture, content: Content,
         width_told: whether the network's width is known.
     """
     try:
-        given, shapes = (_of_adapterhub if content.format == "adapterhub" else _of_peft)(content, architecture, network)
+        given, told = (_of_adapterhub if content.format == "adapterhub" else _of_peft)(content, architecture, network)
     except ValueError:  # whoever reads the adapter tells what is wrong
         return network
+    shapes = cache(told)
+    network = _counted(network, given, shapes)
     for number in range(len(_numbers(network, width_told))):
         with suppress(ValueError):  # the adapter is none for such a network
             here = shapes(network)
@@ -60,6 +66,35 @@ def fitted(network: NetworkConfig, architecture: Architecture, content: Content,
             likely = [value for value, _ in answers.most_common(TRIED) if one.most is None or value <= one.most]
             made = [one.put(value) for value in likely]
             network = max(made, key=lambda numbers: _fitting(given, shapes(numbers)), default=network)
+    return _with_room(network, shapes)
+
+
+def _counted(network: NetworkConfig, given: Shapes, shapes: Callable[[NetworkConfig], Shapes]) -> NetworkConfig:
+    """The network with so many layers in its first of two stacks that the adapter acts where the file has tensors.
+
+    The second stack's layers are counted on from those of the first, of which the last may have been left out.
+    """
+    if len(network.stacks()) == 1:
+        return network
+    first = next(iter(network.stacks()))
+    for more in range(MOST_LEFT_OUT):
+        with suppress(ValueError):
+            larger = put(network, (first,), "layers", network.first.layers + more)
+            if shapes(larger).keys() <= given.keys() and given.keys() <= shapes(larger).keys():
+                return larger
+    return network
+
+
+def _with_room(network: NetworkConfig, shapes: Callable[[NetworkConfig], Shapes]) -> NetworkConfig:
+    """The network with one more layer in each stack where the adapter does not act in all that come.
+
+    So nobody takes the layers that have tensors for all that there are.
+    """
+    for stack, numbers in network.stacks().items():
+        with suppress(ValueError):
+            larger = put(network, (stack,), "layers", numbers.layers + 1)
+            if shapes(larger) == shapes(network):
+                network = larger
     return network
 
 
@@ -82,13 +117,9 @@ def _answers(value: int, here: tuple[int, ...], there: tuple[int, ...], given: t
 def _numbers(network: NetworkConfig, width_told: bool) -> list[Number]:
     """The numbers on which adapters' shapes depend."""
 
-    def put(stacks: tuple[str, ...], field: str, value: Any) -> NetworkConfig:
-        changed: Any = {name: replace(network.stacks()[name], **{field: value}) for name in stacks}
-        return replace(network, **changed)
-
     def number(stacks: tuple[str, ...], field: str) -> Number:
         most = MOST_LAYERS if field == "layers" else None
-        return Number(getattr(network.stacks()[stacks[0]], field), lambda value: put(stacks, field, value), most)
+        return Number(getattr(network.stacks()[stacks[0]], field), partial(put, network, stacks, field), most)
 
     every = tuple(network.stacks())
     found = [] if width_told else [number(every, "width")]
@@ -96,6 +127,12 @@ def _numbers(network: NetworkConfig, width_told: bool) -> list[Number]:
         fields = ("layers", "inner", "vocab", "embed_width")
         found += [number((stack,), field) for field in fields if getattr(network.stacks()[stack], field)]
     return found
+
+
+def put(network: NetworkConfig, stacks: tuple[str, ...], field: str, value: Any) -> NetworkConfig:
+    """The network with another value of a number in some stacks."""
+    changed: Any = {name: replace(network.stacks()[name], **{field: value}) for name in stacks}
+    return replace(network, **changed)
 
 
 def _of_adapterhub(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from adapterzoo import LoRAConfig
 from adapterzoo.archs import ARCHITECTURES
 from adapterzoo.conversion.adapter_files import convert_adapter
 from adapterzoo.conversion.sizes import MOST_LAYERS
@@ -15,6 +16,7 @@ from adapterzoo.conversion.stand_ins import stand_ins
 from adapterzoo.formats import Content, read
 from tests.helpers.adapting import CONFIGS, add_random
 from tests.helpers.converting import Command, command, facts
+from tests.helpers.matrix import differences
 from tests.helpers.spoiling import edit_json
 from tests.helpers.tiny import tiny_model
 
@@ -73,10 +75,28 @@ def test_sums_with_a_models_own_values_are_no_values_without_it(to: str, tmp_pat
         if base is None:
             with pytest.raises(ValueError, match="--base MODEL"):
                 convert_adapter(tmp_path / "a", tmp_path / folder, to, model_type="bert")
+            assert not list((tmp_path / folder).iterdir())
         else:
             convert_adapter(tmp_path / "a", tmp_path / folder, to, base=base)
             tensors = read(tmp_path / folder).tensors
             assert all(bool(tensors[key].isfinite().all()) for key in tensors)
+
+
+@pytest.mark.parametrize(("architecture", "left_out"), [("bert", 1), ("distilbert", 1), ("bart", 1), ("bart", 3)])
+def test_layers_that_were_left_out_stay_so(architecture: str, left_out: int, tmp_path: Path) -> None:
+    """Of the last layers that were, the files have no tensors; what is written must not mean them all the same."""
+    model = tiny_model(architecture)
+    add_random(model, "a", LoRAConfig(r=2, leave_out=(left_out,), alpha_pattern={"attn.q": 3}))
+    model.save_adapter(tmp_path / "hub", "a")
+    model.save_adapter(tmp_path / "peft", "a", to="peft")
+    for source, to in (("hub", "hub"), ("hub", "peft"), ("peft", "peft")):
+        target = tmp_path / f"{source} to {to}"
+        target.mkdir()
+        kind = architecture if source == "peft" else None
+        convert_adapter(tmp_path / source, target, "peft" if to == "peft" else "adapterhub", "a", model_type=kind)
+        assert not list(differences(read(tmp_path / to), read(target)))
+    with pytest.raises(ValueError, match="for some layers alone, and how many the model has is not known"):
+        convert_adapter(tmp_path / "peft", tmp_path, "adapterhub", model_type=architecture)
 
 
 def test_heads_that_a_prefix_tells_go_along(tmp_path: Path) -> None:

@@ -19,10 +19,13 @@ from adapterzoo.formats.peft.adapter import (
 )
 from adapterzoo.formats.peft.config import read_config, tensor_names, write_config
 from adapterzoo.formats.peft.kinds import KINDS
+from adapterzoo.formats.peft.notes import NAME as NOTE
+from adapterzoo.formats.peft.notes import read_note, write_note
 
 __all__ = [
     "CONFIG",
     "KINDS",
+    "NOTE",
     "STEM",
     "WEIGHTS",
     "Imported",
@@ -30,7 +33,9 @@ __all__ = [
     "export_adapter",
     "import_adapter",
     "read_config",
+    "read_note",
     "shapes",
     "tensor_names",
     "write_config",
+    "write_note",
 ]

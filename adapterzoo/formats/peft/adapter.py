@@ -14,6 +14,7 @@ from adapterzoo.core.config import NetworkConfig
 from adapterzoo.core.misfit import misfit
 from adapterzoo.formats.peft.config import kind_for, kind_of, places_of, read_config
 from adapterzoo.formats.peft.kinds import Kind, Slot
+from adapterzoo.formats.peft.notes import noted
 from adapterzoo.formats.peft.places import Places
 from adapterzoo.methods.base import AdapterConfig
 from adapterzoo.nn.transformer import Transformer
@@ -40,7 +41,11 @@ class Imported(NamedTuple):
 
 
 def import_adapter(
-    content: Mapping[str, Any], tensors: Mapping[str, Tensor], architecture: Architecture, network: Transformer
+    content: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    architecture: Architecture,
+    network: Transformer,
+    note: Mapping[str, Any],
 ) -> Imported:
     """An adapter with the config and the tensors of a file.
 
@@ -49,6 +54,7 @@ def import_adapter(
         tensors: the tensors.
         architecture: of the model.
         network: the model's network.
+        note: our words for the same, where the file has such: see `read_note`.
 
     Raises:
         ValueError: it cannot be had, or tensors are missing or of another shape; all are named.
@@ -56,6 +62,8 @@ def import_adapter(
     kind, places = kind_of(content), places_of(architecture, network.config)
     config = _config(content, tensors, architecture, network.config)
     slots = kind.slots(config, places)
+    if (said := noted(note, config, architecture, network.config)) is not None:
+        config, slots = said, kind.slots(kind.told(said), places)
     named = {bare_name(key, architecture): key for key in tensors}
     found = {bare: tensors[key] for bare, key in named.items() if bare in {slot.theirs for slot in slots}}
     found |= kind.instead(content, slots, found)

@@ -67,8 +67,16 @@ def label_count(static: StaticHead, tensors: Mapping[str, Tensor]) -> int | None
     return int(weight.size(0)) if counts and weight is not None and weight.dim() == 2 else None
 
 
-def write_head(static: StaticHead, head: nn.Module, peft_type: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def write_head(
+    static: StaticHead, head: nn.Module, peft_type: str, architecture: Architecture
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """A head's tensors under PEFT's names, and what the config says of it.
+
+    Args:
+        static: the class that has it.
+        head: the head.
+        peft_type: PEFT's name of the adapter's method.
+        architecture: of the class.
 
     Raises:
         ValueError: a tensor of it lies in no module, so that PEFT cannot keep it.
@@ -83,6 +91,14 @@ def write_head(static: StaticHead, head: nn.Module, peft_type: str) -> tuple[dic
             )
         tensors |= {name: tensor.clone() for name in names if name not in loose}
     stem = PROMPT_STEM if kind_of({"peft_type": peft_type}).is_prompt else STEM
-    modules = sorted({name.partition(".")[0] for name in tensors})
+    base = [architecture.stem + part for row in architecture.keymap(static).rows for part in row.parts]
+    modules = sorted({_own_module(name, base) for name in tensors})
     said = {"task_type": TASKS.get(static.head_type), "modules_to_save": modules}
     return {stem + name: tensor for name, tensor in tensors.items()}, said
+
+
+def _own_module(name: str, base: list[str]) -> str:
+    """The largest module that a head's tensor lies in and none of the base's does."""
+    parts = name.split(".")
+    above = (".".join(parts[:count]) for count in range(1, len(parts)))
+    return next(module for module in above if not any(one.startswith(f"{module}.") for one in base))

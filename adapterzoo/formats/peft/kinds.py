@@ -58,9 +58,11 @@ class Kind(NamedTuple):
             in the fields.
         write: makes a file's fields of our config. It raises ValueError with the reason where PEFT cannot have it.
         slots: names the tensors of a file.
-        told: the config that a written file is of, where PEFT lacks one that ours has.
-        receive: turns a file's tensors, by our names, into those of our adapter's state. Only values change; shapes
-            are brought about by whoever calls it.
+        told: the config that a written file is of, where PEFT lacks something that ours has.
+        again: the config that a written file can be read as again, with a note in our words; what `told` makes of it
+            if None.
+        receive: turns a file's tensors, by our names, into those of our adapter's state: those of what `told` makes of
+            the config, too. Shapes are brought about by whoever calls it.
         give: the inverse. It raises ValueError with the reason where PEFT cannot have it.
         instead: what is read in place of a file's tensors, by their names: of those that it may leave out, too.
         is_prompt: whether it is what PEFT calls prompt learning: its tensors and heads have other names.
@@ -72,11 +74,16 @@ class Kind(NamedTuple):
     write: Callable[[Any, Places], dict[str, Any]]
     slots: Callable[[Any, Places], list[Slot]]
     told: Callable[[Any], AdapterConfig] = itself
+    again: Callable[[Any], AdapterConfig] | None = None
     receive: Values = as_they_are
     give: Values = as_they_are
     instead: Callable[[Mapping[str, Any], list[Slot], Tensors], dict[str, Tensor]] = nothing
     is_prompt: bool = False
     moves: bool = False
+
+    def kept(self, config: AdapterConfig) -> AdapterConfig:
+        """What of a config can be had again from a file."""
+        return (self.again or self.told)(config)
 
 
 KINDS: Registry[Kind] = Registry("PEFT method that can be had here,")

@@ -10,14 +10,14 @@ from typing import Any
 from torch import Tensor
 
 from adapterzoo.core.fields import CHANCE, SIZE
-from adapterzoo.core.sites import Site
+from adapterzoo.core.sites import Site, sites_of
 from adapterzoo.formats.peft.fields import Fields
-from adapterzoo.formats.peft.kinds import KINDS, Kind, Slot, Tensors, covered
+from adapterzoo.formats.peft.kinds import KINDS, Kind, Slot, Tensors, covered, itself
 from adapterzoo.formats.peft.places import Places, patterns
 from adapterzoo.formats.peft.targets import chosen, is_pattern
 from adapterzoo.methods.base import AdapterConfig
 from adapterzoo.methods.lora_config import LoRAConfig
-from adapterzoo.methods.lora_files import write_plain
+from adapterzoo.methods.lora_files import read_plain, write_plain
 from adapterzoo.nn.transformer import Transformer
 
 STARTS = {True: "lora", False: "lora", "gaussian": "lora", "eva": "lora", "orthogonal": "lora", "pissa": "pissa"}
@@ -180,4 +180,11 @@ def give(config: LoRAConfig, tensors: Tensors, network: Transformer) -> dict[str
     return write_plain(config, tensors)
 
 
-KINDS.add("LORA", Kind(takes, read, write, slots, told, give=give))
+def receive(config: LoRAConfig, tensors: Tensors, network: Transformer) -> dict[str, Tensor]:
+    """The inverse, where there are such rows; PEFT's own files of PiSSA have none."""
+    ranks = {f"units.{site.slug}.lora_A": config.rank(site) for site in sites_of(network.config)}
+    widened = any(len(tensors[key]) == 2 * rank for key, rank in ranks.items() if key in tensors)
+    return read_plain(config, tensors) if widened else dict(tensors)
+
+
+KINDS.add("LORA", Kind(takes, read, write, slots, told, itself, receive, give))

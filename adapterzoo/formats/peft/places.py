@@ -42,9 +42,11 @@ class Places:
 
     @cached_property
     def others(self) -> frozenset[str]:
-        """Names of further modules that HF's classes have, heads included."""
+        """Names of further modules that HF's classes have, heads included; cross-attention's only where there is some."""
+        crossed = any(stack.cross for stack in self.network.stacks().values())
         tables = (self.architecture.rows, *(static.rows for static in self.architecture.statics))
-        parts = (part.replace("{i}", "0").rpartition(".")[0] for rows in tables for row in rows for part in row.parts)
+        rows = [row for table in tables for row in table if crossed or "{i}.cross" not in row.ours]
+        parts = (part.replace("{i}", "0").rpartition(".")[0] for row in rows for part in row.parts)
         return frozenset(parts) - set(self.names.values()) - {""}
 
     def at(self, kinds: Iterable[str]) -> dict[Site, str]:

@@ -84,13 +84,18 @@ def slots_ia3(config: LoRAConfig, places: Places) -> list[Slot]:
     ]
 
 
+def told_ia3(config: LoRAConfig) -> AdapterConfig:
+    """What is scaled by nothing but its vectors."""
+    return config.replace(r=1, alpha=1, rank_pattern=None, alpha_pattern=None)
+
+
 def give_ia3(config: LoRAConfig, tensors: Tensors, network: Transformer) -> dict[str, Tensor]:
     """α is in the vectors there."""
     scale = scales(config, network)
     return {key: tensor * scale[key.split(".")[1]] for key, tensor in tensors.items()}
 
 
-KINDS.add("IA3", Kind(lambda config: _is(config, "scale"), read_ia3, write_ia3, slots_ia3, give=give_ia3))
+KINDS.add("IA3", Kind(lambda config: _is(config, "scale"), read_ia3, write_ia3, slots_ia3, told_ia3, give=give_ia3))
 
 # ---------------------------------------------------------------------------------------------- VeRA
 
@@ -149,6 +154,11 @@ def slots_vera(config: LoRAConfig, places: Places) -> list[Slot]:
     return [*found, *(Slot(theirs, ours, shape, whole=True) for (theirs, ours), shape in pairs)]
 
 
+def told_vera(config: LoRAConfig) -> AdapterConfig:
+    """What is scaled by nothing but its vectors."""
+    return config.replace(alpha=config.r, use_rslora=False, rank_pattern=None, alpha_pattern=None)
+
+
 def give_vera(config: LoRAConfig, tensors: Tensors, network: Transformer) -> dict[str, Tensor]:
     """α/r is in the outer vectors there."""
     scale = scales(config, network)
@@ -175,6 +185,7 @@ KINDS.add(
         read_vera,
         write_vera,
         slots_vera,
+        told_vera,
         give=give_vera,
         instead=drawn,
     ),
