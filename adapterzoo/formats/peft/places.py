@@ -42,7 +42,7 @@ class Places:
 
     @cached_property
     def others(self) -> frozenset[str]:
-        """Names of further modules that HF's classes have, heads included; cross-attention's only where there is some."""
+        """Names of further modules of HF's classes, heads included; of cross-attention only where there is some."""
         crossed = any(stack.cross for stack in self.network.stacks().values())
         tables = (self.architecture.rows, *(static.rows for static in self.architecture.statics))
         rows = [row for table in tables for row in table if crossed or "{i}.cross" not in row.ours]
