@@ -65,9 +65,9 @@ def _with_network_of(model: Any, suffix: str, config: ModelConfig) -> Any:
     """A model of another class with copies of a model's network and adapters; its head is on the meta device."""
     made = model.family[model.architecture.name + suffix](config, initialise=False)
     quantizing.follow(made.base, model.base)
-    own = made.base.state_dict(keep_vars=True)
+    there = model.base.state_dict(keep_vars=True)
+    lost = [name for name in made.base.state_dict(keep_vars=True) if name not in there]
     _take(made.base, model.base)
-    lost = [name for name in own if name not in model.base.state_dict()]
     if lost:
         kinds = type(made).__name__, type(model).__name__
         logger.warning("%s: newly initialised, for %s has none: %s", *kinds, ", ".join(lost))

@@ -73,11 +73,10 @@ def same_model(one: Any, other: Any) -> None:
     }
 
 
-@of_every_class
-@settings(max_examples=3, suppress_health_check=list(HealthCheck))
-@given(data=st.data())
-def test_there_and_back_is_the_same_model(architecture: str, static: StaticHead, data: st.DataObject) -> None:
-    model = fixed(architecture, static, data.draw(changes(architecture, static)))
+def there_and_back(architecture: str, static: StaticHead, change: dict[str, Any]) -> None:
+    """A model of one layer, made flexible and fixed again, is the same."""
+    shallow = {field: 1 for field in ARCHITECTURES[architecture].config.sizes if "layers" in field}
+    model = fixed(architecture, static, {**shallow, **change})
     flexible = model.to_flexible("any name")
     assert flexible.active_head == "any name" and list(flexible.heads) == ["any name"]
     head, own = flexible.heads["any name"], model.head
@@ -89,6 +88,23 @@ def test_there_and_back_is_the_same_model(architecture: str, static: StaticHead,
         expected = model(**batch)
         assert_same(flexible(**batch), expected)
         assert_same(back(**batch), expected)
+
+
+@of_every_class
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_there_and_back_is_the_same_model(architecture: str, static: StaticHead, data: st.DataObject) -> None:
+    there_and_back(architecture, static, data.draw(changes(architecture, static)))
+
+
+@pytest.mark.slow
+@of_every_class
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_there_and_back_is_the_same_model_ever_so_often(
+    architecture: str, static: StaticHead, data: st.DataObject
+) -> None:
+    there_and_back(architecture, static, data.draw(changes(architecture, static)))
 
 
 @of_every_class

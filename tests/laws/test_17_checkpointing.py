@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from adapterzoo import AdapterSetup, BatchSplit, Stack
 from tests.helpers.adapting import CONFIGS, KINDS, add_all, add_random, presets
 from tests.helpers.batches import batch_for
 from tests.helpers.comparing import assert_gradients, assert_same, gradients
+from tests.helpers.cube import COMPOSITIONS, Bench, compositions
 from tests.helpers.heads import add_head, head_types, labels_for, model_for, shaped
 from tests.helpers.refusing import refuses
 from tests.helpers.tiny import DISTINCT, decoders, tiny_config, tiny_decoder, tiny_model
@@ -56,6 +59,22 @@ def test_gradients_of_adapters_on_a_frozen_network(model_kind):
     check(model, batch, adapter_names=KINDS)
     found = slopes(model, batch, True, adapter_names=KINDS)
     assert found.keys() == {name for name, _ in model.named_parameters() if name.startswith("adapters.")}
+
+
+@lru_cache(maxsize=1)
+def bench(architecture):
+    return Bench(architecture)
+
+
+@pytest.mark.parametrize("method", ["lora", "double_seq_bn", "prefix_tuning", "loreft"])
+@pytest.mark.parametrize("composition", COMPOSITIONS)
+@pytest.mark.parametrize("architecture", ["bert", "mbart", "deberta"])
+def test_gradients_under_every_composition(architecture, composition, method):
+    place = bench(architecture)
+    place.take(method)
+    if place.activate(composition) is not None:
+        pytest.skip(f"{composition} has no meaning for {method}")
+    check(place.model.train(), place.batch, **compositions()[composition].call)
 
 
 @pytest.mark.parametrize(("architecture", "kind"), HEADS)

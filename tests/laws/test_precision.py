@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import lru_cache
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from adapterzoo import Stack
 from tests.helpers.adapting import CONFIGS, KINDS, add_all, add_random, presets
 from tests.helpers.batches import batch_for
 from tests.helpers.comparing import assert_gradients, gradients, leaves
+from tests.helpers.cube import COMPOSITIONS, Bench, compositions
 from tests.helpers.heads import add_head, head_types, labels_for, model_for, shaped
 from tests.helpers.tiny import DISTINCT, decoders, tiny_decoder, tiny_model
 
@@ -101,6 +103,59 @@ def test_every_head(architecture, kind, dtype, autocast):
     add_head(model, kind, "head")
     batch = shaped(kind, batch_for(model, decoder=False))
     check(model, {**batch, **labels_for(model, kind, batch)}, dtype, autocast)
+
+
+METHODS = list(presets())
+ONE_METHOD = [(name, METHODS[number * 2 % len(METHODS)]) for number, name in enumerate(DISTINCT)]
+ONE_HEAD = {name: [kind for other, kind in HEADS if other == name] for name in DISTINCT}
+
+
+@pytest.mark.parametrize(("architecture", "kind"), ONE_METHOD)
+def test_a_method_of_each_architecture_in_float16(architecture, kind):
+    model = tiny_model(architecture).train()
+    add_random(model, kind)
+    model.set_active_adapters(kind)
+    check(model, batch_for(model), torch.float16, False)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind"), [(name, kinds[n % len(kinds)]) for n, (name, kinds) in enumerate(ONE_HEAD.items())]
+)
+def test_a_head_of_each_architecture_in_float16(architecture, kind):
+    model = model_for(kind, architecture).train()
+    add_head(model, kind, "head")
+    batch = shaped(kind, batch_for(model, decoder=False))
+    check(model, {**batch, **labels_for(model, kind, batch)}, torch.float16, False)
+
+
+@lru_cache(maxsize=1)
+def bench(architecture):
+    return Bench(architecture)
+
+
+def calm(fusions):
+    """Make the scores of fusions as small as they are in practice.
+
+    They are not divided by the width's root. Of large random weights they are in the tens, where one rounding of a
+    score decides which adapter is heard, and no bound on the outputs holds.
+    """
+    for _, fusion in fusions.items():
+        for unit in fusion.units.values():
+            for part in (unit.query, unit.key):
+                part.weight.data.mul_(0.1)  # the deviation is 0.02 then, as at first
+
+
+@each_way()
+@pytest.mark.parametrize("method", ["lora", "double_seq_bn", "loreft"])
+@pytest.mark.parametrize("composition", COMPOSITIONS)
+@pytest.mark.parametrize("architecture", ["bert", "mbart"])
+def test_every_composition(architecture, composition, method, dtype, autocast):
+    place = bench(architecture)
+    place.take(method)
+    if place.activate(composition) is not None:
+        pytest.skip(f"{composition} has no meaning for {method}")
+    calm(place.model.fusions)
+    check(place.model.float().train(), place.batch, dtype, autocast, **compositions()[composition].call)
 
 
 @each_way()
