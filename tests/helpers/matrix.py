@@ -19,8 +19,8 @@ import torch
 
 from adapterzoo import IA3Config, LoRAConfig
 from adapterzoo.conversion.adapter_files import convert_adapter
-from adapterzoo.conversion.stand_ins import HINT
 from adapterzoo.conversion.drawing import drawn_inputs
+from adapterzoo.conversion.stand_ins import HINT
 from adapterzoo.formats import Content, peft, read
 from adapterzoo.methods import AdapterConfig
 from tests.helpers.adapting import CONFIGS, add_random, same_bits

@@ -91,7 +91,7 @@ def write_head(
             )
         tensors |= {name: tensor.clone() for name in names if name not in loose}
     stem = PROMPT_STEM if kind_of({"peft_type": peft_type}).is_prompt else STEM
-    base = [architecture.stem + part for row in architecture.keymap(static).rows for part in row.parts]
+    base = [architecture.stem + part for row in architecture.keymap.rows for part in row.parts]
     modules = sorted({_own_module(name, base) for name in tensors})
     said = {"task_type": TASKS.get(static.head_type), "modules_to_save": modules}
     return {stem + name: tensor for name, tensor in tensors.items()}, said
