@@ -25,6 +25,7 @@ from adapterzoo.heads.make import make_head
 from adapterzoo.heads.run import run_by_rows, run_each, run_head
 from adapterzoo.hub.fetch import Token, visit
 from adapterzoo.inputs import Inputs
+from adapterzoo.pretrained import fixed_head_name
 from adapterzoo.routing import Routing
 from adapterzoo.static import decoder_input_from_labels
 from adapterzoo.store import Source
@@ -185,6 +186,8 @@ class AdapterModel(HeadedModel):
     ) -> tuple[nn.Module, StaticHead] | None:
         """The head "default" that a task checkpoint's head becomes; None where there is none to make.
 
+        A checkpoint that was made of a flexible model has its head's name.
+
         With `convert_head=True` every head is made flexible, with False none.
         """
         convert = options.pop("convert_head", None)
@@ -193,7 +196,7 @@ class AdapterModel(HeadedModel):
         if checkpoint is None or convert is False or (checkpoint.pretraining and not convert):
             return None
         with blank():
-            head = make_head(self, "default", checkpoint.flexible(self.config))
+            head = make_head(self, fixed_head_name(self.config), checkpoint.flexible(self.config))
         self.add_prediction_head(head)
         return head, checkpoint
 

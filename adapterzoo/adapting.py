@@ -140,7 +140,7 @@ def read_adapter(
     overwrite_ok: bool = True,
 ) -> Loaded:
     """Read an adapter and the head beside it, and check that they fit. The model is not touched."""
-    numbers, architecture = model.base.config, model.architecture
+    numbers = model.base.config
     left_out = existing_layers("leave_out", leave_out, numbers)
     source = peft_files.folder_of(source)
     content = read_json(require(source, adapterhub.CONFIG, version))
@@ -151,18 +151,40 @@ def read_adapter(
         adapter = _without_layers(made.adapter, model, left_out) if left_out else made.adapter
         placed = model.head_placer(head, name, id2label) if with_head and head is not None else None
         return Loaded(name, adapter, placed, made.shift)
-    file = adapterhub.read_adapter_json(content, architecture, numbers.width)
+    file = adapterhub.read_adapter_json(content, model.architecture, numbers.width)
     name = file.name if load_as is None else load_as
     model.adapters.check_new(name, overwrite_ok)
-    tensors = read_tensors(adapter_weights(source, version), allow_pickle)
-    file = adapterhub.without_unused(file, content, tensors)
-    adapter = Adapter(file.config.fitted(tensors), model.base, initialise=False)
-    found = adapterhub.matched(adapter, tensors, file.name, architecture, numbers)
-    give(adapter, found, model.base.token.weight.device)
+    adapter = _made(model, file, content, read_tensors(adapter_weights(source, version), allow_pickle))
     if left_out:
         adapter = _without_layers(adapter, model, left_out)
     place_head = model.head_reader(source, name, allow_pickle, version, id2label) if with_head else None
     return Loaded(name, adapter, place_head)
+
+
+def made_of(model: Host, content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Adapter:
+    """The adapter that AdapterHub's files describe.
+
+    Args:
+        model: what it is for.
+        content: what its `adapter_config.json` holds.
+        tensors: its tensors by the file's names.
+
+    Raises:
+        ValueError: they do not fit the model or each other; every problem is named.
+    """
+    file = adapterhub.read_adapter_json(content, model.architecture, model.base.config.width)
+    return _made(model, file, content, tensors)
+
+
+def _made(
+    model: Host, file: adapterhub.AdapterFile, content: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> Adapter:
+    numbers, architecture = model.base.config, model.architecture
+    file = adapterhub.without_unused(file, content, tensors)
+    adapter = Adapter(file.config.fitted(tensors), model.base, initialise=False)
+    found = adapterhub.matched(adapter, tensors, file.name, architecture, numbers)
+    give(adapter, found, model.base.token.weight.device)
+    return adapter
 
 
 def load_adapter(model: Host, source: Source, set_active: bool, **options: Any) -> str:

@@ -119,16 +119,32 @@ def read(
         FileNotFoundError: there is none.
         ValueError: it does not fit; every problem is named.
     """
-    numbers, architecture = model.base.config, model.architecture
     content = read_json(require(source, adapterhub_fusion.CONFIG, version))
-    file = adapterhub_fusion.read_fusion_json(content, architecture, numbers.width)
+    file = adapterhub_fusion.read_fusion_json(content, model.architecture, model.base.config.width)
     name = file.name if load_as is None else load_as
     model.fusions.check_new(name, overwrite_ok=True)
-    tensors = read_tensors(fusion_weights(source, version), allow_pickle)
     there = dict(model.adapters.items()) if adapters is None else adapters
-    known = [adapter for adapter in file.adapters if adapter in there]
-    needed = sites_for(known, there, numbers) if known else []
-    return name, adapterhub_fusion.import_fusion(file, tensors, needed, architecture, model.base)
+    return name, made_of(model, content, read_tensors(fusion_weights(source, version), allow_pickle), there)
+
+
+def made_of(
+    model: Host, content: Mapping[str, Any], tensors: Mapping[str, Tensor], adapters: Mapping[str, Adapter]
+) -> Fusion:
+    """The fusion that AdapterHub's files describe.
+
+    Args:
+        model: what it is for.
+        content: what its `adapter_fusion_config.json` holds.
+        tensors: its tensors by the file's names.
+        adapters: the adapters that there will be.
+
+    Raises:
+        ValueError: they do not fit the model or each other; every problem is named.
+    """
+    file = adapterhub_fusion.read_fusion_json(content, model.architecture, model.base.config.width)
+    known = [adapter for adapter in file.adapters if adapter in adapters]
+    needed = sites_for(known, adapters, model.base.config) if known else []
+    return adapterhub_fusion.import_fusion(file, tensors, needed, model.architecture, model.base)
 
 
 def fusion_weights(source: Source, version: str | None = None) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,24 +73,45 @@ def read_head(source: Source, allow_pickle: bool, revision: str | None = None) -
     """
     path = require(source, adapterhub.HEAD_CONFIG, revision)
     content = read_json(path)
-    config, name = content.get("config"), content.get("name")
-    problems = []
-    if config is not None and not isinstance(config, dict):
-        problems.append(f"config is {config!r}, not fields and values")
-    if name is not None and not (isinstance(name, str) and name):
-        problems.append(f"name is {name!r}, not a string")
-    if config is None and not isinstance(content.get("model_class"), str):
-        problems.append("there is neither a config nor a model_class that is a string")
-    labels = (config if isinstance(config, dict) else content).get("label2id")
-    try:
-        labels = None if labels is None else label_names(by_number(labels))
-    except ValueError as error:
-        problems.append(str(error))
+    problems = list(_wrong(content))
     if problems:
         raise FileError(f"{path}: " + "; ".join(problems))
+    return head_file(content, read_tensors(head_weights(source, revision), allow_pickle))
+
+
+def head_file(content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> HeadFile:
+    """A head's files, whose contents are these.
+
+    Raises:
+        ValueError: what `head_config.json` holds is not what it should be.
+    """
+    problems = list(_wrong(content))
+    if problems:
+        raise ValueError(f"the head {content.get('name')!r}: " + "; ".join(problems))
+    config, labels = content.get("config"), _labels(content)
     made_for = {key: content.get(key) for key in ("model_type", "hidden_size")}
-    tensors = read_tensors(head_weights(source, revision), allow_pickle)
-    return HeadFile(name, str(content.get("model_class")), config, labels, tensors, made_for)
+    named = None if labels is None else label_names(by_number(labels))
+    return HeadFile(content.get("name"), str(content.get("model_class")), config, named, tensors, made_for)
+
+
+def _labels(content: Mapping[str, Any]) -> Any:
+    config = content.get("config")
+    return (config if isinstance(config, dict) else content).get("label2id")
+
+
+def _wrong(content: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with a `head_config.json`, in words."""
+    config, name, labels = content.get("config"), content.get("name"), _labels(content)
+    if config is not None and not isinstance(config, dict):
+        yield f"config is {config!r}, not fields and values"
+    if name is not None and not (isinstance(name, str) and name):
+        yield f"name is {name!r}, not a string"
+    if config is None and not isinstance(content.get("model_class"), str):
+        yield "there is neither a config nor a model_class that is a string"
+    try:
+        label_names(by_number({} if labels is None else labels))
+    except ValueError as error:
+        yield str(error)
 
 
 def head_weights(source: Source, revision: str | None = None) -> Path:

@@ -20,7 +20,8 @@ from adapterzoo.core.fields import fits
 from adapterzoo.core.registry import NamedModules, listing, unknown
 from adapterzoo.embeddings import at_default
 from adapterzoo.fit import Fit, fit, holders
-from adapterzoo.formats import adapterhub, adapterhub_fusion, hf
+from adapterzoo.formats import adapterhub, adapterhub_fusion, adapterhub_model, hf
+from adapterzoo.inside import restore, taken_apart
 from adapterzoo.merging import unmerged
 from adapterzoo.quantizing import check_float
 from adapterzoo.store import FileError, Source, find, read_json, require, write_json, write_tensors
@@ -117,6 +118,8 @@ def load(
     elif options:
         raise TypeError(f"with a config given, set its fields there, not by {listing(options)}")
     tensors = hf.open_checkpoint(source, allow_pickle, revision)
+    inside = None if STATE in config.extra else taken_apart(config, tensors)
+    tensors = tensors if inside is None else inside.tensors
     check_depth(cls.architecture.under(config), config, tensors)
     pooling = {key: own.pop(key) for key in ("add_pooling_layer",) if key in own}
     model = cls(config, initialise=False, **pooling)
@@ -124,7 +127,10 @@ def load(
     target = model.head_target(checkpoint, own)
     found = fit(model, target, tensors, ignore_mismatched_sizes)
     report = fill(model, target[0] if target else None, found, tensors, dtype_for(dtype, tensors, found))
+    model.config.extra = {key: value for key, value in config.extra.items() if key not in adapterhub_model.ENTRIES}
     _restore_folders(model, source, revision, allow_pickle)
+    if inside is not None:
+        restore(model, inside)
     generation = find(source, GENERATION, revision)
     model.generation_file = None if generation is None else read_json(generation)
     if not Path(source).is_dir():  # a path of this machine would mean nothing in the files that name the model
@@ -357,6 +363,19 @@ def kept_names(state: Any, source: Source) -> dict[str, list[str]]:
     if not fits(kept, Mapping[str, list[str]]):
         raise FileError(f"{os.fspath(source)!r}: config.json's {STATE!r} must hold lists of names, not {state!r}")
     return dict(kept)
+
+
+def fixed_head_name(config: ModelConfig) -> str:
+    """What a checkpoint's fixed head is called as a flexible one: "default", unless the checkpoint was made of such.
+
+    Raises:
+        FileError: config.json does not say it as it should.
+    """
+    state = config.extra.get(STATE)
+    name = state.get("fixed_head", "default") if isinstance(state, dict) else "default"
+    if not (isinstance(name, str) and name):
+        raise FileError(f"config.json's {STATE!r} must hold a name as fixed_head, not {name!r}")
+    return name
 
 
 def kept_folder(source: Source, kind: str, name: str, revision: str | None = None) -> Path:

@@ -23,6 +23,9 @@ DRY_RUN = click.option("--dry-run", is_flag=True, help="Tell what would be done,
 TOLERANCE = click.option(
     "--tolerance", type=click.FloatRange(min=0), help="Absolute difference up to which numbers agree."
 )
+VERIFY = click.option(
+    "--verify", is_flag=True, help="Run source and DST on the same inputs first; write only if they agree."
+)
 MODEL_TYPE = click.option(
     "--model-type", type=click.Choice(list(ARCHITECTURES)), help="The architecture, where config.json does not say it."
 )

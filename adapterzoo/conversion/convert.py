@@ -1,10 +1,9 @@
-"""A checkpoint of any of the known shapes, written as safetensors under HF's names, a task's head beside it."""
+"""A checkpoint of any of the known shapes as safetensors under HF's names, a task's head beside it."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
-from functools import partial, reduce
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,92 +11,51 @@ import torch
 from torch import Tensor
 
 from adapterzoo import zoo
+from adapterzoo.adapting import model_name
 from adapterzoo.conversion.checkpoint import Checkpoint
 from adapterzoo.conversion.inspection import kept
-from adapterzoo.formats import hf, shards
-from adapterzoo.formats.lazy import Lazy, cast, cast_one, some
-from adapterzoo.pretrained import KINDS, config_json
-from adapterzoo.store import Source, find, write_json, write_tensors
-from adapterzoo.streaming import like
-
-COPIED = (
-    "tokenizer.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "generation_config.json",
-)
-"""Files that are copied as they are."""
+from adapterzoo.conversion.output import Output
+from adapterzoo.core.registry import NamedModules
+from adapterzoo.formats import Content, adapterhub, hf
+from adapterzoo.formats.lazy import Lazy
+from adapterzoo.head_files import OPTIONAL, common_entries
+from adapterzoo.pretrained import KINDS
 
 
-def convert(
-    checkpoint: Checkpoint,
-    folder: Path,
-    dtype: str | None,
-    step: Callable[[str], object],
-    shard_size: int | None = None,
-) -> None:
-    """Write a checkpoint, which `Checkpoint.check` found whole, into an empty directory, tensor by tensor.
+def as_it_is(checkpoint: Checkpoint) -> Output:
+    """The same class anew, of a checkpoint that `Checkpoint.check` found whole.
 
-    The class stays the same. A task's head is there twice: among the weights, from where classes with fixed and with
-    flexible heads take it, and in AdapterHub's format in `heads/default`, for `load_head` of any other model.
-
-    Args:
-        checkpoint: the checkpoint.
-        folder: where to write.
-        dtype: dtype of the weights, "float32" and such; their own if None.
-        step: is told what is going to be written, as often as `steps` says.
-        shard_size: bytes up to which the tensors lie in one file; of what is larger, shards and their index.
+    A task's head is there twice: among the weights, from where classes with fixed and with flexible heads take it, and
+    in AdapterHub's format in a folder, for `load_head` of any other model.
     """
-    tensors = cast(foreign(checkpoint), None if dtype is None else getattr(torch, dtype))
-    files = shards.plan(tensors, "model.safetensors", shard_size)
-    for file, names in files.items():
-        write_tensors(folder / file, some(tensors, names), partial(_told, step, file))
-    if len(files) > 1:
-        write_json(folder / shards.INDEX, shards.index(tensors, files))
-    step("config.json")
-    common = reduce(torch.promote_types, {like(tensors, name).dtype for name in tensors})
+    beside = parts_of(checkpoint)
+    head = flexible_head(checkpoint)
+    if head is not None and head.config["config"]["head_type"] in checkpoint.architecture.heads:
+        beside[folder_of(head)] = head
     class_name = checkpoint.architecture.class_name(checkpoint.model.static)
-    write_json(folder / "config.json", config_json(checkpoint.model.config, class_name, common))
-    step("adapters, heads and embeddings")
-    for kind in KINDS:
-        for kept_folder in kept(checkpoint, kind):
-            shutil.copytree(kept_folder, folder / kind / Path(kept_folder).name)
-    write_flexible_head(checkpoint, folder, dtype)
-    step("tokenizer files")
-    copy_beside(checkpoint.source, folder)
+    return Output(checkpoint.source, checkpoint.model.config, class_name, foreign(checkpoint), beside)
 
 
-def _told(step: Callable[[str], object], file: str, name: str) -> None:
-    step(f"{file}: {name}")
+def parts_of(checkpoint: Checkpoint) -> dict[str, Path | Content]:
+    """What `save_pretrained` wrote beside a model, by its folders."""
+    folders = {kind: map(Path, kept(checkpoint, kind)) for kind in KINDS}
+    return {f"{kind}/{folder.name}": folder for kind, several in folders.items() for folder in several}
 
 
-def steps(checkpoint: Checkpoint) -> int:
-    """How often `convert` calls `step`."""
-    return len(foreign(checkpoint)) + 3
+def folder_of(head: Content) -> str:
+    """The folder of a flexible head."""
+    return f"heads/{NamedModules.slug(head.config['name'])}"
 
 
-def copied(checkpoint: Checkpoint) -> list[str]:
-    """The files beside a checkpoint that are copied."""
-    return [name for name in COPIED if find(checkpoint.source, name) is not None]
-
-
-def copy_beside(source: Source, folder: Path) -> None:
-    """Copy them, but for those that are there."""
-    for name in COPIED:
-        path = find(source, name)
-        if path is not None and not (folder / name).exists():
-            shutil.copyfile(path, folder / name)
-
-
-def foreign(checkpoint: Checkpoint) -> Lazy:
+def foreign(checkpoint: Checkpoint, prefix: str = "") -> Lazy:
     """A checkpoint's tensors under HF's names of today, in the order of our network.
 
     A tensor that the tables know is kept even where the class has no place for it: other classes may. What is missing,
     and nobody need be told, is zero.
+
+    Args:
+        checkpoint: the checkpoint.
+        prefix: what stands before the names.
     """
     found, static = checkpoint.fit, checkpoint.model.static
     makers: dict[str, Callable[[], Tensor]] = {}
@@ -107,10 +65,12 @@ def foreign(checkpoint: Checkpoint) -> Lazy:
         if parts is not None:
             pairs = zip(names, parts, strict=True)
             makers |= {
-                theirs: partial(checkpoint.tensors.__getitem__, part) for theirs, part in pairs if part is not None
+                prefix + theirs: partial(checkpoint.tensors.__getitem__, part)
+                for theirs, part in pairs
+                if part is not None
             }
         elif ours not in found.told:
-            makers |= dict.fromkeys(names, partial(_zeros, found.wanted[ours]))
+            makers |= {prefix + theirs: partial(_zeros, found.wanted[ours]) for theirs in names}
     return Lazy(makers)
 
 
@@ -118,17 +78,25 @@ def _zeros(like: Tensor) -> Tensor:
     return torch.zeros(like.shape, dtype=like.dtype)
 
 
-def write_flexible_head(checkpoint: Checkpoint, folder: Path, dtype: str | None) -> None:
-    """Write a task's head as a flexible one, in AdapterHub's format, if the architecture's flexible class has such."""
+def flexible_head(checkpoint: Checkpoint, every: bool = False, name: str | None = None) -> Content | None:
+    """A checkpoint's fixed head as a flexible one, in AdapterHub's format; None where there is none to make.
+
+    Args:
+        checkpoint: the checkpoint.
+        every: whether a head of pretraining becomes one, too.
+        name: the head's name; "default" if None, or what it was called as long as it was flexible.
+    """
     model = zoo.CLASSES[f"{checkpoint.architecture.name}AdapterModel"](checkpoint.model.config, initialise=False)
-    target = model.head_target(checkpoint.model.static, {})
-    if target is None or target[0].head_type not in checkpoint.architecture.heads:
-        return
+    target = model.head_target(checkpoint.model.static, {"convert_head": True} if every else {})
+    if target is None:
+        return None
     head: Any = target[0]
-    own, asked = checkpoint.tensors, None if dtype is None else getattr(torch, dtype)
-    values: dict[str, Tensor] = {}
-    for name, tensor in head.state_dict().items():
-        parts = checkpoint.fit.sources.get("base.token.weight" if name in head.tied else f"head.{name}")
-        values[name] = cast_one(torch.zeros(tensor.shape) if parts is None else hf.gather(parts, own), asked)
-    head.load_state_dict(values, assign=True)
-    model.save_head(folder / "heads" / head.name, head.name)
+    makers: dict[str, Callable[[], Tensor]] = {}
+    for key, tensor in head.state_dict().items():
+        parts = checkpoint.fit.sources.get("base.token.weight" if key in head.tied else f"head.{key}")
+        make = partial(_zeros, tensor) if parts is None else partial(hf.gather, parts, checkpoint.tensors)
+        if key not in OPTIONAL or bool(make().any()):
+            makers[f"heads.{name or head.name}.{key}"] = make
+    common = common_entries(model, model_name(model))
+    told = {**common, "config": head.config, "name": name or head.name, "version": adapterhub.VERSION}
+    return Content("head", "adapterhub", told, Lazy(makers))

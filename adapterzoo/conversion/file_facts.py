@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from adapterzoo import embedding_files
-from adapterzoo.conversion.convert import COPIED
 from adapterzoo.conversion.facts import every
+from adapterzoo.conversion.output import COPIED
 from adapterzoo.formats.content import FILES
 from adapterzoo.store import Source, find, read_json, require
 

@@ -65,6 +65,13 @@ def whole_folder(target: Path) -> Iterator[Path]:
         raise
 
 
+@contextlib.contextmanager
+def passing_folder() -> Iterator[Path]:
+    """A new directory to write into, which is gone afterwards: to see what would come of it."""
+    with tempfile.TemporaryDirectory(prefix="adapterzoo-") as folder:
+        yield Path(folder)
+
+
 def _sync_tree(folder: Path) -> None:
     for root, _, files in os.walk(folder):
         for name in files:

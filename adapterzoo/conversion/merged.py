@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from adapterzoo.auto import AutoAdapterModel
-from adapterzoo.conversion.convert import copy_beside
+from adapterzoo.conversion.output import copy_beside
 from adapterzoo.core.compose import Stack
 from adapterzoo.store import Source
 

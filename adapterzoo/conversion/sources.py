@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from adapterzoo.conversion.convert import COPIED
+from adapterzoo.conversion.output import COPIED
 from adapterzoo.conversion.translated import translated
 from adapterzoo.formats import fairseq, hf, tensorflow
 from adapterzoo.formats.content import FILES

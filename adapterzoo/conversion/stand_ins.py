@@ -45,7 +45,7 @@ def _stand_in(architecture: Architecture, content: Content) -> Any:
     tensors = {re.sub(r"^base_model\.(model\.)?", "", key): tensor for key, tensor in content.tensors.items()}
     network = guessed_network(tables, width or tables.network(config).width, tensors, name)
     network = _as_prefixes_say(network, content.config)
-    model.base = _nothing(fitted(network, tables, content, width is not None))
+    model.base = nothing(fitted(network, tables, content, width is not None))
     return model
 
 
@@ -64,7 +64,7 @@ def _as_prefixes_say(network: NetworkConfig, config: Mapping[str, Any]) -> Netwo
     return replace(network, **changed)  # type: ignore[arg-type]
 
 
-def _nothing(network: NetworkConfig) -> Transformer:
+def nothing(network: NetworkConfig) -> Transformer:
     """A network whose weights are NaN, so that nothing that needs them goes unnoticed. They take no memory."""
     with blank():
         base = Transformer(network)

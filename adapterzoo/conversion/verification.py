@@ -12,6 +12,7 @@ from torch import Tensor
 from adapterzoo import zoo
 from adapterzoo.auto import AutoAdapterModel
 from adapterzoo.conversion.checkpoint import open_checkpoint
+from adapterzoo.formats import adapterhub_model
 from adapterzoo.pretrained import STATE, read_config
 from adapterzoo.store import FileError, Source, find
 
@@ -67,7 +68,8 @@ def runnable(source: Source, base: Source | None = None, allow_pickle: bool = Fa
         model = AutoAdapterModel.from_pretrained(base, allow_pickle=allow_pickle)
         model.load_adapter(source, set_active=True, allow_pickle=allow_pickle)
         return model
-    if STATE in read_config(source).extra:
+    told = read_config(source).extra
+    if STATE in told or adapterhub_model.is_inside(told):
         return AutoAdapterModel.from_pretrained(source, allow_pickle=allow_pickle)
     found = open_checkpoint(source, allow_pickle)
     kind: Any = zoo.CLASSES[found.class_name]

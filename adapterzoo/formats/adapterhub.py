@@ -15,7 +15,7 @@ from adapterzoo.core.config import NetworkConfig
 from adapterzoo.core.keymap import KeyMap
 from adapterzoo.core.misfit import misfit
 from adapterzoo.core.sites import sites_of
-from adapterzoo.methods.base import AdapterConfig, config_from_dict
+from adapterzoo.methods.base import METHODS, AdapterConfig, config_from_dict
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter.safetensors", "pytorch_adapter.bin")
@@ -34,6 +34,11 @@ _OLD_NAMES = {
     "layer_text_lang_adapters": "adapters",
     "invertible_lang_adapters": "invertible_adapters",
 }
+PLACES = frozenset(
+    place.rpartition(".")[2] for method in METHODS.values() for place in (method.hub_infix, method.hub_shared) if place
+) | {"invertible_adapters"}
+"""What stands right before an adapter's name in the names of its tensors."""
+
 _PEER_VERSION = re.compile(r"adapters\.(\d+)\.(\d+)")
 _OLD_ACTIVATIONS = {"gelu": "gelu_new", "gelu_orig": "gelu"}
 
@@ -186,9 +191,14 @@ def place(
     return placed
 
 
+def current_name(key: str) -> str:
+    """The name as written since version 2."""
+    return ".".join(_OLD_NAMES.get(part, part) for part in key.split("."))
+
+
 def bare_name(key: str, architecture: Architecture) -> str:
-    """The name as written since version 2, without the model's prefix."""
-    return ".".join(_OLD_NAMES.get(part, part) for part in key.split(".")).removeprefix(architecture.stem)
+    """The same without the model's prefix."""
+    return current_name(key).removeprefix(architecture.stem)
 
 
 def _is_copy(key: str, name: str, names: Iterable[str]) -> bool:

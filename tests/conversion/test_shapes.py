@@ -9,7 +9,7 @@ import torch
 
 import adapterzoo
 from adapterzoo.archs import ARCHITECTURES
-from adapterzoo.conversion.convert import COPIED
+from adapterzoo.conversion.output import COPIED
 from tests.helpers.adapting import add_random
 from tests.helpers.comparing import assert_same
 from tests.helpers.converting import (

@@ -215,14 +215,14 @@ def test_the_command_works_as_a_process_of_its_own(src: Path, tmp_path: Path) ->
 
 ENDINGS = """
 import os, sys, time
-from adapterzoo.conversion import convert
+from adapterzoo.conversion import output
 from weights_conversion.cli import command
 
 def child(*words, ending=None):
     pid = os.fork()
     if pid == 0:
         if ending is not None:
-            convert.write_json = lambda *_: (os.kill(os.getpid(), ending), time.sleep(60))
+            output.write_json = lambda *_: (os.kill(os.getpid(), ending), time.sleep(60))
         sys.argv[1:] = words
         command()
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -9,7 +9,8 @@ import torch
 from adapterzoo import zoo
 from adapterzoo.archs import ARCHITECTURES
 from adapterzoo.conversion.checkpoint import open_checkpoint
-from adapterzoo.conversion.convert import convert
+from adapterzoo.conversion.convert import as_it_is
+from adapterzoo.conversion.output import write
 from tests.helpers.adapting import add_random, same_bits, tensors_of
 from tests.helpers.batches import batch_for
 from tests.helpers.comparing import assert_close, leaves
@@ -159,7 +160,7 @@ def test_conversion_keeps_them(architecture, tmp_path):
     model.save_pretrained(tmp_path / "source")
     checkpoint = open_checkpoint(tmp_path / "source")
     (tmp_path / "target").mkdir()
-    convert(checkpoint, tmp_path / "target", None, lambda step: None)
+    write(as_it_is(checkpoint), tmp_path / "target", None, lambda step: None)
     loaded = class_named(architecture, "AdapterModel").from_pretrained(tmp_path / "target")
     assert loaded.active_embeddings == "en.wiki/2"
     assert same_bits(tensors_of(loaded.embeddings), tensors_of(model.embeddings))
