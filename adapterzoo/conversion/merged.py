@@ -9,7 +9,10 @@ from typing import Any
 import torch
 
 from adapterzoo.auto import AutoAdapterModel
+from adapterzoo.conversion.checkpoint import open_checkpoint
+from adapterzoo.conversion.hub_model import kept_dtype
 from adapterzoo.conversion.output import copy_beside
+from adapterzoo.conversion.verified import Run, Verified, model_of, tolerance_for, verified
 from adapterzoo.core.compose import Stack
 from adapterzoo.store import Source
 
@@ -44,16 +47,13 @@ def merge(
         ValueError: one does not fit, or cannot be folded into weights; the message says why.
     """
     step("reading the model")
-    model = AutoAdapterModel.from_pretrained(base, dtype="auto", convert_head=True)
     step("reading adapters")
-    names = [
-        model.load_adapter(adapter, load_as=f"{number}", with_head=with_head, allow_pickle=False)
-        for number, adapter in enumerate(adapters)
-    ]
+    model, names = stacked(base, adapters, with_head, "auto")
     step("merging")
     model.merge_and_unload(Stack(*names))
     step("writing")
-    whole = _whole(model, names)
+    head = _last_head(model, names)
+    whole = model if head is None else model.to_static(head)
     if dtype is not None:
         whole.to(dtype)
     whole.save_pretrained(folder)
@@ -61,9 +61,40 @@ def merge(
     return type(whole).__name__
 
 
-def _whole(model: Any, names: Sequence[str]) -> Any:
-    """The model as one of HF's classes, with the head that comes last."""
-    for head in [*reversed(names), "default"]:
-        if head in model.heads_of():
-            return model.to_static(head)
-    return model
+def stacked(
+    base: Source, adapters: Sequence[Source], with_head: bool, dtype: str | None = None
+) -> tuple[Any, list[str]]:
+    """A model with adapters that are not merged, and their names there, in the order of a stack.
+
+    Args:
+        base, adapters, with_head: see `merge`.
+        dtype: of the model's weights; see `Model.from_pretrained`.
+    """
+    model = AutoAdapterModel.from_pretrained(base, dtype=dtype, convert_head=True)
+    names = [
+        model.load_adapter(adapter, load_as=f"{number}", with_head=with_head, allow_pickle=False)
+        for number, adapter in enumerate(adapters)
+    ]
+    return model, names
+
+
+def verified_merge(
+    base: Source, adapters: Sequence[Source], folder: Path, with_head: bool, tolerance: float | None
+) -> Verified:
+    """Compare what `merge` wrote with a stack of the adapters.
+
+    Args:
+        base, adapters, folder, with_head: see `merge`.
+        tolerance: absolute difference that is none; by the dtype of what was written if None, for merging rounds.
+    """
+    model, names = stacked(base, adapters, with_head)
+    checkpoint = open_checkpoint(folder)
+    made = model_of(checkpoint)
+    dtype = kept_dtype(checkpoint.tensors)
+    run = Run("", Stack(*names), (_last_head(model, names), None))
+    return verified(model, made, tolerance_for(made, dtype, tolerance), [run])
+
+
+def _last_head(model: Any, names: Sequence[str]) -> str | None:
+    """The head that comes last, which becomes the checkpoint's: an adapter's, or the checkpoint's own."""
+    return next((head for head in [*reversed(names), "default"] if head in model.heads_of()), None)

@@ -121,7 +121,8 @@ def tolerance_for(model: Any, dtype: torch.dtype | None, absolute: float | None 
     epsilon = torch.finfo(dtype).eps
     share = max(EXACT, epsilon * (layers + 1))
     name = str(dtype).removeprefix("torch.")
-    return Tolerance(share, None, f"{share:.3g} of an output's largest number: {name}'s {epsilon:.3g} × {layers + 1}")
+    why = f"{name}'s {epsilon:.3g} × {layers + 1}" if share > EXACT else f"{name} adds less"
+    return Tolerance(share, None, f"{share:.3g} of an output's largest number: {why}")
 
 
 class Run(NamedTuple):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor
 
 from tests.helpers.hf_models import Case, cases, peer
+from tests.helpers.real import ROOT
 from weights_conversion.cli import main
 
 PICKLE = "--allow-pickle"
@@ -48,6 +51,14 @@ def convert(source: Path, target: Path, *flags: str) -> Path:
     """Convert quietly, which must go well."""
     assert main(["convert", str(source), str(target), PICKLE, "-q", *flags]) == 0
     return target
+
+
+def peak_of(program: str, *words: object) -> int:
+    """The most memory, in bytes, that a Python program tells that it took, or what it started. It prints both."""
+    command = [sys.executable, "-c", program, *map(str, words)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return int(max(json.loads(done.stdout.splitlines()[-1])))
 
 
 def facts(command: Command, source: Path, *flags: str, whole: bool = True) -> dict[str, Any]:
