@@ -10,9 +10,8 @@ import torch
 
 from adapterzoo.conversion.folder import check_target, whole_folder
 from adapterzoo.conversion.inspection import inspect_source
-from adapterzoo.conversion.merged import STEPS
+from adapterzoo.conversion.merged import STEPS, verified_merge
 from adapterzoo.conversion.merged import merge as merged
-from adapterzoo.conversion.merged import verified_merge
 from adapterzoo.conversion.record import Told, left_out, mapping, write_record
 from adapterzoo.conversion.sources import opened
 from adapterzoo.progress import Steps
