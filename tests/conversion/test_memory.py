@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +15,7 @@ import adapterzoo
 from adapterzoo import formats
 from adapterzoo.formats.tensorflow import TABLE, slashed
 from tests.helpers import fairseq_files, tensorflow_files
-from tests.helpers.real import ROOT
+from tests.helpers.converting import peak_of
 
 # The peak of the process and of the one that it starts. What getrusage tells of the process itself may be its parent's.
 MEASURED = """
@@ -105,16 +103,6 @@ CASES = [pytest.param(case, id=name) for name, case in QUICK.items()]
 CASES += [pytest.param(case, id=name, marks=pytest.mark.slow) for name, case in SLOW.items()]
 
 
-def peak_of(*words: str) -> int:
-    """Bytes that a command, or a process that it starts, has in memory at most."""
-    command = [sys.executable, "-c", MEASURED, *words]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    peaks = json.loads(done.stdout.splitlines()[-1])
-    print(f"peak {' and '.join(f'{one / 1e6:.0f}' for one in peaks)} MB")
-    return int(max(peaks))
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_the_peak_stays_low(case: Case, large: Path, tmp_path: Path) -> None:
     source = large
@@ -124,11 +112,11 @@ def test_the_peak_stays_low(case: Case, large: Path, tmp_path: Path) -> None:
         case.save(large, source)
     size = sum(path.stat().st_size for path in source.iterdir())
     assert size > 250e6
-    peak = peak_of("convert", str(source), str(tmp_path / "dst"), "-q", *case.words)
+    peak = peak_of(MEASURED, "convert", str(source), str(tmp_path / "dst"), "-q", *case.words)
     assert peak < 0.3 * size + 300e6, f"{peak / 1e6:.0f} MB for a checkpoint of {size / 1e6:.0f} MB"
 
 
 def test_looking_at_all_values_takes_little(large: Path) -> None:
     size = (large / "model.safetensors").stat().st_size
-    peak = peak_of("inspect", str(large))
+    peak = peak_of(MEASURED, "inspect", str(large))
     assert peak < 0.3 * size + 300e6, f"{peak / 1e6:.0f} MB for a checkpoint of {size / 1e6:.0f} MB"
