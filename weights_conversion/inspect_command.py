@@ -50,7 +50,8 @@ def inspect(
         if not without_values:
             add_odd(facts)
         facts = found.named(add_files(facts, found.made_of))
-    print(json.dumps(facts, indent=2, ensure_ascii=False) if as_json else text.report(facts, every_line))
+    plain = json.dumps(text.finite(facts), indent=2, ensure_ascii=False, allow_nan=False) if as_json else None
+    print(text.report(facts, every_line) if plain is None else plain)
     wrong = [one for one in every(facts) if one["problems"]]
     for one in wrong:
         print(f"error: {one['source']} is no whole {one.get('class', one['kind'])}; see problems", file=sys.stderr)

@@ -235,11 +235,13 @@ def _span(layers: Sequence[int]) -> str:
     return f"{{{ranges(layers)}}}" if len(layers) > 1 else ranges(layers)
 
 
-def finite(told: Facts) -> dict[str, Any]:
+def finite(told: Any) -> Any:
     """The same as JSON may have it, which knows no infinity and no NaN: they are null."""
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in told.items()
-    }
+    if isinstance(told, Mapping):
+        return {key: finite(value) for key, value in told.items()}
+    if isinstance(told, list | tuple):
+        return [finite(value) for value in told]
+    return None if isinstance(told, float) and not math.isfinite(told) else told
 
 
 def ranges(numbers: Iterable[int]) -> str:

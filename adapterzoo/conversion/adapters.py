@@ -18,12 +18,13 @@ from adapterzoo.archs import ARCHITECTURES, Architecture
 from adapterzoo.conversion import library
 from adapterzoo.conversion.facts import misplaced, tensor_row, weights
 from adapterzoo.conversion.heads import head_facts
+from adapterzoo.conversion.sizes import fitted
 from adapterzoo.core.blank import blank
 from adapterzoo.core.config import NetworkConfig, StackConfig
 from adapterzoo.core.fields import SIZE, wrong_fields
 from adapterzoo.core.misfit import misfit
 from adapterzoo.core.sites import sites_of
-from adapterzoo.formats import adapterhub
+from adapterzoo.formats import Content, adapterhub
 from adapterzoo.methods.base import AdapterConfig
 from adapterzoo.nn.transformer import Transformer
 from adapterzoo.store import FileError, Source, read_json, read_tensors, require
@@ -38,8 +39,8 @@ def adapter_facts(source: Source, allow_pickle: bool = False, network: NetworkCo
     Args:
         source: the directory or repository.
         allow_pickle: whether PyTorch's own files may be read, too (tensors only).
-        network: the numbers of the model that it is for; without, the layers are told by the tensors' names, and shapes
-            are not compared.
+        network: the numbers of the model that it is for; without, they are told by the tensors' names and shapes, and a
+            shape is wrong that does not go with the others.
 
     Raises:
         FileNotFoundError: the files are not there.
@@ -51,16 +52,17 @@ def adapter_facts(source: Source, allow_pickle: bool = False, network: NetworkCo
     file = adapterhub.read_adapter_json(content, architecture, width if network is None else network.width)
     stored = read_tensors(adapter_weights(source), allow_pickle)
     file = adapterhub.without_unused(file, content, stored)
-    config, left_out, known = file.config.fitted(stored), False, network is not None
+    config, left_out = file.config.fitted(stored), False
     tensors = config.from_hub(stored)
     if network is None:
         network, left_out = guessed_network(architecture, width, tensors, file.name), bool(config.left_out)
         config = config.replace(leave_out=()) if left_out else config  # numbers of layers of a model that is not known
+        network = network if left_out else sized(network, architecture, content, stored)
     adapter = _blank(config, network)
     names, second = adapterhub.tensor_names(adapter, file.name, architecture, network)
     placed = adapterhub.place(tensors, names, second, file.name, architecture)
     missing = _missing(names, placed.sources, left_out)
-    wrong = _misfits(adapter, tensors, placed.sources) if known else []
+    wrong = [] if left_out else _misfits(adapter, tensors, placed.sources)
     return {
         "kind": "adapter",
         "format": "adapterhub",
@@ -108,6 +110,13 @@ def made_for(path: Path, content: Mapping[str, Any]) -> tuple[Architecture, int]
 def head_beside(source: Source, allow_pickle: bool) -> dict[str, Any] | None:
     """What is told of the head that lies in the same directory; None where there is none."""
     return head_facts(source, allow_pickle) if head_files.has_head(source) else None
+
+
+def sized(
+    network: NetworkConfig, architecture: Architecture, content: Mapping[str, Any], stored: Mapping[str, Tensor]
+) -> NetworkConfig:
+    """The network with the sizes that an adapter's tensors tell beside its width."""
+    return fitted(network, architecture, Content("adapter", "adapterhub", dict(content), stored), True)
 
 
 def guessed_network(architecture: Architecture, width: int, tensors: Mapping[str, Any], name: str) -> NetworkConfig:

@@ -93,6 +93,19 @@ def test_an_adapter_that_lacks_a_tensor_or_has_one_too_many_is_told(
     assert "something.else" in command("inspect", tmp_path).out
 
 
+@pytest.mark.parametrize("kind", ["double_seq_bn", "lora", "prefix_tuning", "compacter"])
+def test_a_tensor_of_another_shape_than_the_others_ask_for_is_told(kind: str, tmp_path: Path, command: Command) -> None:
+    model = tiny_model("bert")
+    add_random(model, "a", kind)
+    model.save_adapter(tmp_path, "a")
+    path = tmp_path / "adapter.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    cut = sorted(name for name, tensor in tensors.items() if tensor.dim() > 1)[0]
+    safetensors.torch.save_file({**tensors, cut: tensors[cut][..., 1:].clone()}, path)
+    (problem,) = facts(command, tmp_path, whole=False)["problems"]
+    assert problem.startswith(f"{cut} has shape ") and str(tuple(tensors[cut].shape)) in problem
+
+
 @pytest.mark.parametrize("architecture", NAMES)
 def test_a_saved_model_tells_of_its_adapters_and_heads(architecture: str, tmp_path: Path, command: Command) -> None:
     model = tiny_model(architecture)

@@ -206,3 +206,26 @@ def test_a_library_that_does_not_say_its_version(tmp_path: Path, command: Comman
     edit_config(tmp_path, drop=("transformers_version",))
     assert facts(command, tmp_path)["library"] is None
     assert len(tensors_in(tmp_path)) == len(facts(command, tmp_path)["tensors"])
+
+
+def test_json_is_what_every_program_reads(tmp_path: Path, command: Command) -> None:
+    model = tiny_model("bert")
+    add_random(model, "a", "seq_bn")
+    model.save_adapter(tmp_path, "a")
+    path = tmp_path / "adapter_config.json"
+    path.write_text(path.read_text().replace('"adapters.1.3.0"', "NaN"))
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    told = json.loads(command("inspect", tmp_path, "--json").out, parse_constant=refuse)
+    assert (told["version"], told["library"]) == (None, "adapter-transformers before 3.0.1")
+
+
+def test_help_teaches(command: Command) -> None:
+    out = command("inspect", "--help").out
+    examples = [line.split() for line in out.splitlines() if line.startswith("  inspect ")]
+    assert len(examples) == 4 and examples[1][:3] == ["inspect", "bert", "--json"]
+    out = " ".join(out.split())
+    for word in ("fusion", "setup", "embedding", "NaN", "before any training", "Exits with 1"):
+        assert word in out
