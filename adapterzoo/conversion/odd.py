@@ -17,6 +17,7 @@ from adapterzoo.formats import hf
 from adapterzoo.formats.content import FILES
 from adapterzoo.progress import Steps
 from adapterzoo.store import Source, find, read_tensors
+from adapterzoo.streaming import like, pieces
 
 STD = 0.02
 """The deviation that weights begin with where no config says another: all these libraries' own."""
@@ -69,7 +70,7 @@ def add_odd(facts: dict[str, Any], allow_pickle: bool = False, quiet: bool = Fal
             found = {}
             for name in own:
                 step(name)
-                found[name] = _looked_at(tensors[name])
+                found[name] = _looked_at(tensors, name)
             one["odd"] = _odd(found, STD if of_adapters else facts.get("initial_deviation", STD), _alone(one))
     return facts
 
@@ -95,18 +96,21 @@ class _Seen(NamedTuple):
     identity: bool
 
 
-def _looked_at(tensor: Tensor) -> _Seen | None:
+def _looked_at(tensors: Mapping[str, Tensor], name: str) -> _Seen | None:
     """None where it holds no numbers with a fraction that can be read: shapes and dtypes are told elsewhere."""
+    tensor = like(tensors, name)
     if wrong_dtype(tensor) is not None:
         return None
-    return _Seen(tuple(tensor.shape), values_of(tensor), _is_identity(tensor))
+    return _Seen(tuple(tensor.shape), values_of(pieces(tensors, name)), _is_identity(tensors, name))
 
 
-def _is_identity(tensor: Tensor) -> bool:
+def _is_identity(tensors: Mapping[str, Tensor], name: str) -> bool:
     """Whether it is the identity with 1e-6 beside the diagonal."""
-    if tensor.dim() != 2 or tensor.size(0) != tensor.size(1) or not tensor.numel() or float(tensor[0, 0]) != 1:
+    shape = like(tensors, name).shape
+    if len(shape) != 2 or shape[0] != shape[1] or not shape[0]:
         return False
-    return torch.equal(tensor, torch.full_like(tensor, 1e-6).fill_diagonal_(1.0))
+    tensor = tensors[name]
+    return float(tensor[0, 0]) == 1 and torch.equal(tensor, torch.full_like(tensor, 1e-6).fill_diagonal_(1.0))
 
 
 def _alone(facts: Mapping[str, Any]) -> frozenset[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -43,13 +44,18 @@ class Values:
 
 
 @torch.no_grad()
-def values_of(tensor: Tensor) -> Values:
-    """The values of a tensor of numbers with a fraction, of any shape and dtype, in double precision."""
-    nan = inf = 0
+def values_of(pieces: Iterable[Tensor]) -> Values:
+    """The values of a tensor, in double precision.
+
+    Args:
+        pieces: the parts that it consists of, of any shape, of numbers with a fraction of any dtype.
+    """
+    count = nan = inf = 0
     low, high = math.inf, -math.inf
     powers = torch.zeros(3, dtype=torch.float64)
-    for piece in tensor.detach().reshape(-1).split(PIECE):
+    for piece in (some for part in pieces for some in part.detach().reshape(-1).split(PIECE)):
         found = piece.double()
+        count += piece.numel()
         finite = found.isfinite()
         if not bool(finite.all()):
             nan += int(found.isnan().sum())
@@ -59,7 +65,7 @@ def values_of(tensor: Tensor) -> Values:
             low, high = min(low, float(found.min())), max(high, float(found.max()))
             squares = found * found
             powers += torch.stack([found.sum(), squares.sum(), squares.dot(squares)])
-    known = max(tensor.numel() - nan - inf, 1)
+    known = max(count - nan - inf, 1)
     mean, second, fourth = (float(power) / known for power in powers)
     deviation = math.sqrt(max(second - mean * mean, 0.0))
-    return Values(tensor.numel(), nan, inf, low, high, mean, deviation, fourth / second**2 if second else 0.0)
+    return Values(count, nan, inf, low, high, mean, deviation, fourth / second**2 if second else 0.0)

@@ -42,7 +42,7 @@ def kinds(told: dict[str, Any]) -> dict[str, str]:
 @pytest.mark.parametrize("shape", [(), (7,), (3, 5), (2, values.PIECE // 2 + 3), (values.PIECE,)])
 def test_values_come_to_what_torch_says(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     tensor = (torch.randn(shape) * 0.3 + 0.1).to(dtype)
-    found, real = values_of(tensor), tensor.double()
+    found, real = values_of([tensor]), tensor.double()
     assert (found.count, found.nan, found.inf) == (tensor.numel(), 0, 0)
     assert (found.low, found.high) == (float(real.min()), float(real.max()))
     assert math.isclose(found.mean, float(real.mean()), rel_tol=1e-9)
@@ -54,7 +54,7 @@ def test_what_is_no_number_is_counted_and_left_out() -> None:
     tensor = torch.randn(values.PIECE + 100)
     clean = tensor.clone()
     tensor[[3, 5, -1]], tensor[[7, -2]], tensor[11] = torch.nan, torch.inf, -torch.inf
-    found = values_of(tensor)
+    found = values_of([tensor])
     left = clean[tensor.isfinite()].double()
     assert (found.nan, found.inf, found.count) == (3, 3, len(tensor))
     assert math.isclose(found.mean, float(left.mean()), rel_tol=1e-9)
@@ -62,11 +62,11 @@ def test_what_is_no_number_is_counted_and_left_out() -> None:
 
 
 def test_values_of_nothing_and_of_what_lies_crosswise() -> None:
-    assert not values_of(torch.empty(0, 3)).all(0)
-    assert not values_of(torch.full((3,), torch.nan)).all(0)
-    assert values_of(torch.zeros(3, 4).t()).all(0) and values_of(torch.ones(2, 2)).all(1)
+    assert not values_of([torch.empty(0, 3)]).all(0)
+    assert not values_of([torch.full((3,), torch.nan)]).all(0)
+    assert values_of([torch.zeros(3, 4).t()]).all(0) and values_of([torch.ones(2, 2)]).all(1)
     tensor = torch.randn(40, 30)
-    assert values_of(tensor.t()).low == values_of(tensor).low
+    assert values_of([tensor.t()]).low == values_of([tensor]).low
 
 
 # ---------------------------------------------------------------------------------------------- planted
