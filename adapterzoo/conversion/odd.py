@@ -98,10 +98,9 @@ class _Seen(NamedTuple):
 
 def _looked_at(tensors: Mapping[str, Tensor], name: str) -> _Seen | None:
     """None where it holds no numbers with a fraction that can be read: shapes and dtypes are told elsewhere."""
-    tensor = like(tensors, name)
-    if wrong_dtype(tensor) is not None:
+    if wrong_dtype(tensors[name]) is not None:  # a look at what is mapped reads nothing
         return None
-    return _Seen(tuple(tensor.shape), values_of(pieces(tensors, name)), _is_identity(tensors, name))
+    return _Seen(tuple(like(tensors, name).shape), values_of(pieces(tensors, name)), _is_identity(tensors, name))
 
 
 def _is_identity(tensors: Mapping[str, Tensor], name: str) -> bool:
