@@ -45,6 +45,10 @@ ENTRIES = 1 << 24
 DEPTH = 100
 """How deep facts may lie within others."""
 
+COPIES = 100
+"""How many times as large as a file its tensors may be where each is written under all of its names, of which those of
+an MLP that makes all layers' prefixes has a few for each layer."""
+
 SMALL = 1 << 16
 """Bytes of a storage up to which it has no file of its own."""
 
@@ -83,7 +87,7 @@ class Findings:
         self.tensors: dict[str, Tensor] = {}
         self.aliases: dict[str, str] = {}
         self._left = ENTRIES
-        self._room = 4 * size + (1 << 20)
+        self._room = (COPIES if twins else 4) * size + (1 << 20)
         self._seen: dict[object, str] = {}
 
     def sort(self, value: Any, name: str = "", depth: int = 0) -> Any:

@@ -7,6 +7,7 @@ import re
 import shutil
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,11 @@ import torch
 from torch import Tensor
 
 import adapterzoo
-from adapterzoo.formats import unpickling
-from adapterzoo.formats.fairseq import BART, ROBERTA, Kind, checkpoint, open_fairseq
+from adapterzoo.formats.fairseq import BART, ROBERTA, Kind, open_fairseq
 from adapterzoo.formats.foreign import Foreign
-from adapterzoo.formats.pickled import Pickled, result
 from adapterzoo.store import FileError
 from tests.helpers.fairseq_files import ARGS, TINY, linear, save, tiny_roberta
+from tests.helpers.pickles_here import reading_here
 from tests.helpers.post_norm import fairseq_roberta
 from tests.helpers.real import ROOT
 
@@ -37,12 +37,6 @@ LIGHT = (
 WIDTH, INNER, HEADS, LAYERS, VOCAB, POSITIONS = TINY
 
 
-def read_here(path: Path, folder: Path, parts: tuple[str, ...], kept: bool) -> Pickled:
-    with torch.serialization.safe_globals([Namespace]):
-        unpickling.extract(path, folder, unpickling.Wanted(parts))
-    return result(folder, kept)
-
-
 @pytest.fixture
 def opened(tmp_path: Path) -> Callable[..., Foreign]:
     """A function that opens a checkpoint; in this process, which saves a second, unless it is `apart`."""
@@ -51,9 +45,7 @@ def opened(tmp_path: Path) -> Callable[..., Foreign]:
     def run(source: Path, head: str | None = None, apart: bool = False) -> Foreign:
         folder = tmp_path / f"tensors-{next(made)}"
         folder.mkdir()
-        with pytest.MonkeyPatch.context() as patch:
-            if not apart:
-                patch.setattr(checkpoint, "read_pickled", read_here)
+        with nullcontext() if apart else reading_here():
             return open_fairseq(source, folder, head)
 
     return run

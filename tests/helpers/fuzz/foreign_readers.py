@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
-import resource
 import shutil
-import subprocess
 import tempfile
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -23,13 +19,13 @@ from torch import Tensor
 from adapterzoo import AutoAdapterModel
 from adapterzoo.conversion.checkpoint import open_checkpoint
 from adapterzoo.conversion.sources import opened
-from adapterzoo.formats import pickled, unpickling
 from adapterzoo.formats.fairseq import modern
 from adapterzoo.formats.pickled import read_pickled
 from adapterzoo.formats.tensorflow import Bundle
 from tests.helpers import fairseq_files, tensorflow_files
 from tests.helpers.fuzz import on_pickles
 from tests.helpers.fuzz.readers import Reader, make_pickled
+from tests.helpers.pickles_here import reading_here
 from tests.helpers.tiny import tiny_model
 
 
@@ -47,34 +43,6 @@ def told(tensors: Mapping[str, Tensor]) -> dict[str, list[Any]]:
 # ---------------------------------------------------------------------------------------------- pickles
 
 
-def _here(command: Sequence[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
-    """What the process that reads pickles does, done by this one, which its bounds then hold for."""
-    out, errors = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors), _for_now():
-        code = unpickling.main(command[command.index(pickled.READER) + 1 :])
-    return subprocess.CompletedProcess(list(command), code, out.getvalue().encode(), errors.getvalue().encode())
-
-
-@contextlib.contextmanager
-def _for_now() -> Iterator[None]:
-    """Within, this process may set itself bounds, which go afterwards."""
-    kinds = (resource.RLIMIT_AS, resource.RLIMIT_DATA, resource.RLIMIT_CORE)
-    kept, setrlimit = {kind: resource.getrlimit(kind) for kind in kinds}, resource.setrlimit
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(resource, "setrlimit", lambda kind, bounds: setrlimit(kind, (bounds[0], kept[kind][1])))
-        yield
-    for kind, bounds in kept.items():
-        resource.setrlimit(kind, bounds)
-
-
-@contextlib.contextmanager
-def pickles_here() -> Iterator[Path]:
-    """Within, pickles are read by this process, for to start another for each takes seconds; and an empty folder."""
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-        patch.setattr(subprocess, "run", _here)
-        yield Path(folder)
-
-
 def make_pickle(folder: Path, **options: Any) -> None:
     """A PyTorch file with a state dict, and plain data beside it."""
     words = torch.randn(5, 8)
@@ -85,8 +53,8 @@ def make_pickle(folder: Path, **options: Any) -> None:
 
 def load_pickle(_: Any, folder: Path) -> dict[str, Any]:
     """What the converter finds in it; of the model, that is what PyTorch alone finds, if that can read it."""
-    with pickles_here() as scratch:
-        found = read_pickled(folder / "file.pt", scratch)
+    with reading_here(), tempfile.TemporaryDirectory() as scratch:
+        found = read_pickled(folder / "file.pt", Path(scratch))
         wanted = _of_torch(folder / "file.pt")
         lost = [name for name, one in wanted.items() if one != bits(found.tensors.get(f"model.{name}", NONE))]
         assert not lost, f"other values: {lost[:3]}"
@@ -115,7 +83,7 @@ def _converted(folder: Path, known: Callable[[Path], set[str]]) -> dict[str, Any
         folder: where it lies.
         known: the digests of the tensors that its files hold, of which all but zeros must be.
     """
-    with pickles_here(), opened(folder, allow_pickle=True) as found:
+    with reading_here(), opened(folder, allow_pickle=True) as found:
         checkpoint = open_checkpoint(found.place)
         checkpoint.check()
         AutoAdapterModel.from_pretrained(found.place)
