@@ -82,17 +82,62 @@ def code() -> str:
     return str(found)
 
 
+def copy_with(code: str, folder: Path, *parts: str) -> None:
+    """Copy parts of the repository, and add the guide's file."""
+    for part in parts:
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / part, folder / part)
+    name = re.findall(r"`adapterzoo/archs/(\w+\.py)`:", TEXT)[0]
+    (folder / "adapterzoo" / "archs" / name).write_text(code, encoding="utf-8")
+
+
+def said(folder: Path, *words: str) -> str:
+    """What Python says, run in such a copy."""
+    environment = {**os.environ, "PYTHONPATH": str(folder), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(
+        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert run.returncode == 0, (run.stdout + run.stderr)[-2000:]
+    return run.stdout
+
+
 def test_the_file_makes_a_model_that_is_transformers(code: str, tmp_path: Path) -> None:
     pytest.importorskip("transformers", reason="the guide's model is compared with transformers'")
-    shutil.copytree(ROOT / "adapterzoo", tmp_path / "adapterzoo", ignore=shutil.ignore_patterns("__pycache__"))
-    name = re.findall(r"`adapterzoo/archs/(\w+\.py)`:", TEXT)[0]
-    (tmp_path / "adapterzoo" / "archs" / name).write_text(code, encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    run = subprocess.run(
-        [sys.executable, "-c", CHECK], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert run.returncode == 0, run.stderr[-2000:]
-    assert len(run.stdout.split()) == 7, run.stdout
+    copy_with(code, tmp_path, "adapterzoo")
+    assert len(said(tmp_path, "-c", CHECK).split()) == 7
+
+
+SAVE = """
+import adapterzoo
+
+sizes = dict(vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=40)
+adapterzoo.RobertaPreLayerNormForTokenClassification(
+    adapterzoo.RobertaPreLayerNormConfig(**sizes, max_position_embeddings=20)
+).save_pretrained("there")
+"""
+TESTED = ["laws/test_06_formats.py", "parity_hf/test_state_dicts.py", "test_readme.py"]
+
+
+@pytest.mark.slow
+def test_tables_commands_and_tests_find_the_model(code: str, tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="the guide's model is compared with transformers'")
+    whole = ["adapterzoo", "weights_conversion", "tests", "tools", "docs", "README.md", "pyproject.toml"]
+    copy_with(code, tmp_path, *whole)
+    said(tmp_path, "-m", "tools.stubs")
+    said(tmp_path, "-m", "tools.tables")
+    for file in ("README.md", "docs/models.md"):
+        assert "| `roberta-prelayernorm` |" in (tmp_path / file).read_text(encoding="utf-8")
+    assert "RobertaPreLayerNormAdapterModel" in (tmp_path / "adapterzoo" / "zoo.pyi").read_text(encoding="utf-8")
+    said(tmp_path, "-c", SAVE)
+    told = said(tmp_path, "-m", "weights_conversion", "inspect", "there")
+    assert "RobertaPreLayerNormForTokenClassification" in told and "roberta_prelayernorm.encoder.layer." in told
+    said(tmp_path, "-m", "weights_conversion", "convert", "there", "here", "-q")
+    assert (tmp_path / "here" / "heads" / "default" / "head_config.json").exists()
+    files = [f"tests/{file}" for file in TESTED]
+    told = said(tmp_path, "-m", "pytest", "-p", "no:cacheprovider", "-k", "prelayernorm or tables", *files)
+    assert int(re.findall(r"(\d+) passed", told)[0]) > 50
 
 
 def test_the_file_is_as_short_as_the_guide_promises(code: str) -> None:
