@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from adapterzoo.conversion.facts import BESIDE
+from adapterzoo.conversion.facts import BESIDE, within
 
 Facts = Mapping[str, Any]
 _LAYER = re.compile(r"(?<=[.-])\d+(?=[.-])|(?<=/layer_)\d+(?=/)")
@@ -48,8 +48,9 @@ def report(facts: Facts, every: bool = False) -> str:
     lines = [summary(facts)]
     if facts["tensors"]:
         lines += ["", *table(facts["tensors"], every)]
-    for kind, several in facts.get("inside", {}).items():
-        lines += ["", f"{kind} inside:", *columns([_inside(one) for one in several], "  ")]
+    for one in within(facts):
+        lines += ["", f"{one['kind']} inside: {', '.join(_inside(one))}"]
+        lines += table(one["tensors"], every)
     for what, note in _ODD.items():
         found = [one for one in facts.get("odd", ()) if one["what"] == what]
         if found:
@@ -106,9 +107,11 @@ def _file(one: Facts) -> tuple[str, ...]:
     return one["name"], f"{one['bytes']:,} bytes", *([] if one["read"] else ["not read"])
 
 
-def _inside(one: Facts) -> tuple[str, ...]:
-    what = ", ".join(one["fuses"]) if "fuses" in one else str(one.get("method") or one.get("type"))
-    return str(one["name"]), what, f"{len(one['holds'])} tensors", f"{one['parameters']:,} parameters"
+def _inside(one: Facts) -> list[str]:
+    what = one.get("method") or one.get("type") or "cannot be read"
+    fuses = [f"of {' and '.join(one['fuses'])}"] if "fuses" in one else []
+    count = sum(one["dtypes"].values())
+    return [str(one["name"]), str(what), *fuses, f"{count} tensors, {one['parameters']:,} parameters"]
 
 
 def _odd(found: Sequence[Facts], every: bool) -> list[str]:
@@ -141,7 +144,7 @@ def _model(facts: Facts) -> dict[str, str]:
         "head": "none" if facts["head"] is None else _labelled(facts["head"]),
     }
     for kind, several in facts["inside"].items():
-        rows[f"{kind} inside"] = ", ".join(str(one["name"]) for one in several if one["holds"]) or "none"
+        rows[f"{kind} inside"] = ", ".join(str(one["name"]) for one in several)
     return rows | _beside(facts)
 
 

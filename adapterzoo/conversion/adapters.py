@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -47,10 +46,28 @@ def adapter_facts(source: Source, allow_pickle: bool = False, network: NetworkCo
         ValueError: they cannot be read, or are of a method or an architecture that is not here.
     """
     path = require(source, adapterhub.CONFIG)
-    content = read_json(path)
-    architecture, width = made_for(path, content)
-    file = adapterhub.read_adapter_json(content, architecture, width if network is None else network.width)
     stored = read_tensors(adapter_weights(source), allow_pickle)
+    told = adapter_content(os.fspath(path), read_json(path), stored, network)
+    start = {"kind": "adapter", "format": "adapterhub", "source": os.fspath(source)}
+    return {**start, **told, "head": head_beside(source, allow_pickle)}
+
+
+def adapter_content(
+    where: str, content: Mapping[str, Any], stored: Mapping[str, Tensor], network: NetworkConfig | None
+) -> dict[str, Any]:
+    """What an adapter's JSON and its tensors tell.
+
+    Args:
+        where: where they lie, for messages.
+        content: what the JSON holds.
+        stored: the tensors by the file's names.
+        network: see `adapter_facts`.
+
+    Raises:
+        ValueError: they are of a method or an architecture that is not here.
+    """
+    architecture, width = made_for(where, content)
+    file = adapterhub.read_adapter_json(content, architecture, width if network is None else network.width)
     file = adapterhub.without_unused(file, content, stored)
     config, left_out = file.config.fitted(stored), False
     tensors = config.from_hub(stored)
@@ -64,9 +81,6 @@ def adapter_facts(source: Source, allow_pickle: bool = False, network: NetworkCo
     missing = _missing(names, placed.sources, left_out)
     wrong = [] if left_out else _misfits(adapter, tensors, placed.sources)
     return {
-        "kind": "adapter",
-        "format": "adapterhub",
-        "source": os.fspath(source),
         "architecture": architecture.model_type,
         "name": file.name,
         "method": config.architecture or "bottleneck",
@@ -86,24 +100,23 @@ def adapter_facts(source: Source, allow_pickle: bool = False, network: NetworkCo
         "unexpected": sorted(placed.unexpected),
         "missing": missing,
         "problems": sorted([*wrong, *misplaced(placed.unexpected, missing)]),
-        "head": head_beside(source, allow_pickle),
     }
 
 
-def made_for(path: Path, content: Mapping[str, Any]) -> tuple[Architecture, int]:
+def made_for(where: str, content: Mapping[str, Any]) -> tuple[Architecture, int]:
     """The architecture and the width that an adapter's or a fusion's JSON says that it is for.
 
     Raises:
         ValueError: it says none, or one that is not here.
     """
     if "model_type" not in content and "peft_type" not in content:
-        raise FileError(f"{path} has no model_type: it does not say what models it is for")
+        raise FileError(f"{where} has no model_type: it does not say what models it is for")
     architecture = ARCHITECTURES[content.get("model_type", next(iter(ARCHITECTURES)))]
     architecture = architecture.under(architecture.config())
     width = content.get("hidden_size") or architecture.network(architecture.config()).width
     wrong = list(wrong_fields({"hidden_size": width}, {"hidden_size": int}, {"hidden_size": SIZE}))
     if wrong:
-        raise FileError(f"{path}: {wrong[0]}")
+        raise FileError(f"{where}: {wrong[0]}")
     return architecture, width
 
 

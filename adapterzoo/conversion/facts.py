@@ -66,8 +66,13 @@ def labels(label2id: Mapping[str, int] | None) -> dict[str, Any]:
 def told(facts: Mapping[str, Any]) -> list[str]:
     """The foreign names of all tensors that some facts tell of, those beside them not included."""
     listed = [name for key in LISTS for name in facts.get(key, ())]
-    inside = [name for several in facts.get("inside", {}).values() for one in several for name in one["holds"]]
+    inside = [name for one in within(facts) for name in told(one)]
     return [*(row["theirs"] for row in facts["tensors"]), *listed, *inside]
+
+
+def within(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The facts of adapters, fusions and heads that lie among a model's own tensors."""
+    return [one for several in facts.get("inside", {}).values() for one in several]
 
 
 def every(facts: dict[str, Any]) -> Iterator[dict[str, Any]]:

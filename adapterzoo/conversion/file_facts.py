@@ -10,6 +10,7 @@ from typing import Any
 from adapterzoo import embedding_files
 from adapterzoo.conversion.facts import every
 from adapterzoo.conversion.output import COPIED
+from adapterzoo.conversion.record import RECORD
 from adapterzoo.formats.content import FILES
 from adapterzoo.store import Source, find, read_json, require
 
@@ -81,8 +82,9 @@ def _others(facts: Mapping[str, Any]) -> Sequence[str]:
     """The names of other files, of which some may not be there. Those beside a model on the Hub are not fetched."""
     if facts["kind"] == "embedding":
         return embedding_files.TOKENIZER_FILES
-    beside = facts["kind"] == "model" and os.path.isdir(facts["source"])
-    return (_known(facts)[0], *(COPIED if beside else ()))
+    if not os.path.isdir(facts["source"]):
+        return (_known(facts)[0],)
+    return (_known(facts)[0], *(COPIED if facts["kind"] == "model" else ()), RECORD)
 
 
 def _passed_over(facts: Mapping[str, Any], read: Iterable[Path]) -> list[Path]:

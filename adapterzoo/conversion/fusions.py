@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
+
+from torch import Tensor
 
 from adapterzoo.conversion import library
 from adapterzoo.conversion.adapters import guessed_network, head_beside, layers_of, made_for
@@ -30,19 +33,24 @@ def fusion_facts(source: Source, allow_pickle: bool = False, network: NetworkCon
         ValueError: they cannot be read, or are of an architecture that is not here.
     """
     path = require(source, adapterhub_fusion.CONFIG)
-    content = read_json(path)
-    architecture, width = made_for(path, content)
-    file = adapterhub_fusion.read_fusion_json(content, architecture, width if network is None else network.width)
     stored = read_tensors(fusion_weights(source), allow_pickle)
+    told = fusion_content(os.fspath(path), read_json(path), stored, network)
+    start = {"kind": "fusion", "format": "adapterhub", "source": os.fspath(source)}
+    return {**start, **told, "head": head_beside(source, allow_pickle)}
+
+
+def fusion_content(
+    where: str, content: Mapping[str, Any], stored: Mapping[str, Tensor], network: NetworkConfig | None
+) -> dict[str, Any]:
+    """What a fusion's JSON and its tensors tell; see `adapters.adapter_content`."""
+    architecture, width = made_for(where, content)
+    file = adapterhub_fusion.read_fusion_json(content, architecture, width if network is None else network.width)
     network = guessed_network(architecture, width, stored, file.name) if network is None else network
     with blank():
         fusion = adapterhub_fusion.fusion_of(file, stored, (), architecture, Transformer(network))
     placed = adapterhub_fusion.place(file, stored, fusion, architecture)
     names = adapterhub_fusion.tensor_names(fusion, file.name, architecture)
     return {
-        "kind": "fusion",
-        "format": "adapterhub",
-        "source": os.fspath(source),
         "architecture": architecture.model_type,
         "name": file.name,
         "fuses": list(file.adapters),
@@ -64,7 +72,6 @@ def fusion_facts(source: Source, allow_pickle: bool = False, network: NetworkCon
             if ours not in placed.sources and not ours.startswith("shared.")  # the temperature, which they do not save
         ),
         "problems": adapterhub_fusion.misfits(file, stored, fusion, architecture, placed),
-        "head": head_beside(source, allow_pickle),
     }
 
 

@@ -15,14 +15,14 @@ from adapterzoo.conversion.embeddings import embedding_facts
 from adapterzoo.conversion.facts import labels, network_sizes, tensor_row, weights
 from adapterzoo.conversion.fusions import fusion_facts
 from adapterzoo.conversion.heads import head_facts
-from adapterzoo.conversion.inside import inside
 from adapterzoo.conversion.setups import any_adapter, setup_facts
+from adapterzoo.conversion.within import within
 from adapterzoo.core.registry import NamedModules
 from adapterzoo.formats import hf
 from adapterzoo.formats.content import FILES, held
 from adapterzoo.peft_files import folder_of
 from adapterzoo.pretrained import KINDS, STATE, kept_folder, kept_names
-from adapterzoo.store import Source, contents, find, read_json, require
+from adapterzoo.store import Source, contents, find
 
 
 def inspect_source(
@@ -76,12 +76,11 @@ def model_facts(checkpoint: Checkpoint, allow_pickle: bool = False) -> dict[str,
     found, tensors, network = checkpoint.fit, checkpoint.tensors, checkpoint.model.base.config
     heads, extra = list(checkpoint.model.heads_of().values()), checkpoint.config.extra
     turns = partial(hf.turns_in, checkpoint.architecture)
-    within = inside(read_json(require(checkpoint.source, "config.json")), tensors, found.unexpected)
-    known = {name for several in within.values() for one in several for name in one["holds"]}
+    inside = within(checkpoint)
     token = checkpoint.model.base.token.weight.shape[1]
     return {
         "kind": "model",
-        "format": "adapterzoo" if STATE in extra else "adapterhub" if within else "hf",
+        "format": "adapterzoo" if STATE in extra else "adapterhub" if inside.parts else "hf",
         "source": os.fspath(checkpoint.source),
         "architecture": checkpoint.architecture.model_type,
         "class": checkpoint.class_name,
@@ -98,12 +97,12 @@ def model_facts(checkpoint: Checkpoint, allow_pickle: bool = False) -> dict[str,
             if ours in found.sources
             for part, key in enumerate(found.sources[ours])
         ],
-        "unused": sorted(found.unused),
+        "unused": sorted([*found.unused, *inside.unused]),
         "without_place": sorted(set(found.left_over) - set(found.unexpected)),
-        "unexpected": sorted(set(found.unexpected) - known),
+        "unexpected": inside.unexpected,
         "missing": found.told,
-        "problems": sorted(checkpoint.problems),
-        "inside": within,
+        "problems": sorted([*checkpoint.problems, *inside.problems]),
+        "inside": inside.parts,
         "adapters": [adapter_facts(folder, allow_pickle, network) for folder in kept(checkpoint, "adapters")],
         "fusions": [fusion_facts(folder, allow_pickle, network) for folder in kept(checkpoint, "fusions")],
         "heads": [head_facts(folder, allow_pickle) for folder in kept(checkpoint, "heads")],

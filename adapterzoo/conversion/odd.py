@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from adapterzoo import embedding_files
-from adapterzoo.conversion.facts import every, told
+from adapterzoo.conversion.facts import every, told, within
 from adapterzoo.conversion.values import Values, values_of
 from adapterzoo.core.misfit import wrong_dtype
 from adapterzoo.formats import hf
@@ -116,8 +116,7 @@ def _alone(facts: Mapping[str, Any]) -> frozenset[str]:
     """The names of tensors that may be judged without a bias: a model's own."""
     if facts["kind"] != "model":
         return frozenset()
-    inside = [name for several in facts["inside"].values() for one in several for name in one["holds"]]
-    return frozenset(told(facts)).difference(inside)
+    return frozenset(told(facts)).difference(*map(told, within(facts)))
 
 
 def _odd(found: Mapping[str, _Seen | None], deviation: float, alone: Container[str]) -> list[dict[str, Any]]:

@@ -11,7 +11,8 @@ import pytest
 import safetensors.torch
 from torch import Tensor
 
-from adapterzoo import Fuse, Parallel, Split, Stack
+from adapterzoo import AutoAdapterModel, Fuse, Parallel, Split, Stack
+from adapterzoo.conversion.facts import within
 from tests.helpers.adapting import add_random
 from tests.helpers.converting import Command, accounted, command, edit_config, facts, same_as_said, tensors_in
 from tests.helpers.fuzz.readers import furnished
@@ -240,41 +241,79 @@ def test_adapters_and_heads_within_a_model_that_the_peer_saved_are_told(
     assert methods == {"a": "lora", "p": "prefix_tuning", **bottlenecks}
     assert [(one["name"], one["fuses"]) for one in inside["fusions"]] == [("b,d", ["b", "d"])]
     assert ("a", "classification") in [(one["name"], one["type"]) for one in inside["heads"]]
-    held = [name for several in inside.values() for one in several for name in one["holds"]]
-    assert sorted([*accounted(told), *held]) == sorted(tensors)
-    for one in (one for several in inside.values() for one in several):
-        assert one["holds"] and one["parameters"] == sum(tensors[name].numel() for name in one["holds"])
-        assert all(f".{one['name']}." in name for name in one["holds"])
+    parts = within(told)
+    assert sorted([*accounted(told), *(name for one in parts for name in accounted(one))]) == sorted(tensors)
+    ours = AutoAdapterModel.from_pretrained(tmp_path / "src")
+    for one in parts:
+        state = {
+            "adapter": lambda name: ours.adapters[name].state_dict(),
+            "fusion": lambda name: ours.fusions[name].state_dict(),
+            "head": lambda name: {
+                key: value for key, value in ours.state_dict().items() if key.startswith(f"heads.{name}.")
+            },
+        }[one["kind"]](one["name"])
+        tied = {name for name in state if name not in {row["ours"] for row in one["tensors"]}}
+        assert not tied or one["type"].endswith("lm")
+        same_as_said(one, tensors, {name: state[name] for name in state if name not in tied})
     out = command("inspect", tmp_path / "src").out
-    assert "adapters inside  " in out and "a  lora " in out
+    assert "adapters inside  " in out and "adapter inside: a, lora, " in out
 
 
 def test_a_model_of_version_1_with_adapters_inside_is_told(tmp_path: Path, command: Command) -> None:
     model = tiny_model("bert")
+    add_random(model, "sst", "seq_bn")
     model.save_pretrained(tmp_path)
-    stem = "encoder.layer.0.output"
-    more = {
-        f"{stem}.layer_text_task_adapters.sst.adapter_down.0.weight": model.base.token.weight[:4].detach().clone(),
-        f"{stem}.adapter_fusion_layer.sst,qqp.key.bias": model.base.token.weight[0].detach().clone(),
+    part = {
+        name.removeprefix("bert.").replace("output.adapters.", "output.layer_text_task_adapters."): tensor
+        for name, tensor in of_file(tmp_path / "adapters" / "sst", "adapter").items()
     }
-    safetensors.torch.save_file({**tensors_in(tmp_path), **more}, tmp_path / "model.safetensors")
-    said = {"adapters": {"sst": ["text_task", "pfeiffer"], "qqp": ["text_task", "k"]}, "config_map": {"k": {"x": 1}}}
-    edit_config(tmp_path, adapters=said, adapter_fusion_models=["sst,qqp"], prediction_heads={})
+    safetensors.torch.save_file({**tensors_in(tmp_path), **part}, tmp_path / "model.safetensors")
+    said = {"adapters": {"sst": ["text_task", "pfeiffer"]}, "config_map": {}}
+    edit_config(tmp_path, drop=("adapterzoo",), adapters=said, prediction_heads={})
     told = facts(command, tmp_path)
-    inside = told["inside"]
-    assert [(one["name"], one["method"]) for one in inside["adapters"]] == [("sst", "pfeiffer"), ("qqp", "bottleneck")]
-    assert [one["holds"] for several in inside.values() for one in several] == [[next(iter(more))], [], [list(more)[1]]]
-    assert told["unexpected"] == [] and inside["fusions"][0]["fuses"] == ["sst", "qqp"]
+    (one,) = told["inside"]["adapters"]
+    assert (one["name"], one["method"], told["unexpected"]) == ("sst", "bottleneck", [])
+    same_as_said(one, part, model.adapters["sst"].state_dict())
+
+
+def test_what_is_wrong_inside_is_told(tmp_path: Path, command: Command) -> None:
+    model = tiny_model("bert")
+    for name in ("a", "b"):
+        add_random(model, name, "seq_bn")
+    model.save_pretrained(tmp_path)
+    parts = {name: of_file(tmp_path / "adapters" / name, "adapter") for name in ("a", "b")}
+    first, second, *_ = parts["a"]
+    parts["a"] |= {first: parts["a"][first][..., 1:].clone()}
+    del parts["a"][second]
+    bare = {name.removeprefix("bert."): one for part in parts.values() for name, one in part.items()}
+    safetensors.torch.save_file({**tensors_in(tmp_path), **bare}, tmp_path / "model.safetensors")
+    said = {"adapters": {"a": "x", "b": "x"}, "config_map": {"x": model.adapters["a"].config.to_dict()}}
+    edit_config(tmp_path, drop=("adapterzoo",), adapters=said)
+    told = facts(command, tmp_path, whole=False)
+    stem = "adapter 'a' inside: "
+    assert len(told["problems"]) == 2 and all(problem.startswith(stem) for problem in told["problems"])
+    assert f"{stem}{second.removeprefix('bert.')} is not there" in told["problems"]
+    edit_config(tmp_path, adapters={**said, "config_map": {"x": {"architecture": "unheard"}}})
+    told = facts(command, tmp_path, whole=False)
+    assert len(told["problems"]) == 2 and "unheard" in told["problems"][0]
+    assert sorted(name for one in within(told) for name in one["unexpected"]) == sorted(bare)
 
 
 @pytest.mark.parametrize(
-    "said", [[], "x", {"adapters": 5}, {"adapters": {"a": {}}, "config_map": [1]}, {"adapters": {"a": [3]}}]
+    "said", ["x", {"adapters": 5}, {"adapters": {"a": {}}, "config_map": [1]}, {"adapters": {"a": [3]}}]
 )
-def test_entries_that_mean_nothing_are_passed_over(said: Any, tmp_path: Path, command: Command) -> None:
+def test_entries_that_mean_nothing_are_told(said: Any, tmp_path: Path, command: Command) -> None:
     tiny_model("bert").save_pretrained(tmp_path)
-    edit_config(tmp_path, adapters=said, prediction_heads={"h": 3})
-    told = facts(command, tmp_path)
-    assert [one["method"] for one in told["inside"].get("adapters", [])] in ([], [None])
+    edit_config(tmp_path, adapters=said)
+    told = facts(command, tmp_path, whole=False)
+    (problem,) = told["problems"]
+    assert problem.startswith("config.json does not tell what is inside the model: ") and told["inside"] == {}
+
+
+def test_names_of_what_is_not_inside_any_more_are_passed_over(tmp_path: Path, command: Command) -> None:
+    tiny_model("bert").save_pretrained(tmp_path)
+    edit_config(tmp_path, adapters={"adapters": {"a": "lora"}, "config_map": {}}, prediction_heads={})
+    assert (facts(command, tmp_path)["format"], facts(command, tmp_path)["inside"]) == ("hf", {})
 
 
 def test_a_plain_model_whose_config_names_no_adapter_is_hugging_faces(tmp_path: Path, command: Command) -> None:
