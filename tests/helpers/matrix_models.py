@@ -65,8 +65,6 @@ def _sharded(source: Path, folder: Path) -> Path:
 def _flexible(source: Path, folder: Path) -> Path:
     """A fixed head to a flexible one and back; a bare model to one with flexible heads, and back."""
     first = zoo.CLASSES[read(source).config["architectures"][0]]
-    if first.static is not None and first.static.decoder_only:
-        raise ValueError("it is a decoder alone, of which there is no class with flexible heads")
     made: Any = AutoAdapterModel.from_pretrained(source, convert_head=True)
     made.save_pretrained(folder / "flexible")
     if "default" in made.heads:
@@ -119,7 +117,7 @@ def outcomes(name: str, folder: Path, every: bool = True) -> dict[str, str]:
         place, model = folder / f"{number}", tiny_of(name, changes)
         if hasattr(model, "heads"):
             add_random(model, "a", CONFIGS["lora"])
-            add_head(model, "classification", "a")
+            add_head(model, head_types(model)[0], "a")
         model.save_pretrained(place / "source")
         for step, route in enumerate(ROUTES):
             (place / f"{step}").mkdir()
