@@ -106,8 +106,7 @@ class _Joined:
             if kind is not None:
                 content = part if isinstance(part, Content) else read(part)
                 name = str(content.config.get("name"))
-                lacking = kind(name, content)
-                lacking += [] if library.is_name(name) else [f"room for the name {name!r}"]
+                lacking = kind(name, content) if library.is_name(name) else [f"room for the name {name!r}"]
         except ValueError as error:
             self.problems.append(f"{path}: {error}")
             return
@@ -130,7 +129,8 @@ class _Joined:
         fusion = fusing.made_of(self.model, content.config, content.tensors, self.adapters)
         gone = [one for one in fusion.names if one not in self.adapters]
         lacking = [f"adapter {one}, which stays behind" for one in gone]
-        lacking += ["saved temperature of fusions"] if fusion.config.temperature else []
+        members = [self.adapters[one].config.hub_config() for one in fusion.names if one not in gone]
+        lacking += library.lacks_of_fusion(fusion.config, members)
         if not lacking:
             fusion.to(kept_dtype(content.tensors))
             self._put(adapterhub_fusion.export_fusion(fusion, name, self.model.architecture, True))
@@ -148,7 +148,7 @@ class _Joined:
         if not lacking:
             with blank():
                 head = make_head(self.model, name, file.config)
-            if wrong := {*names.values()} ^ ({*head.state_dict()} - {*OPTIONAL}):
+            if wrong := ({*names.values()} ^ {*head.state_dict()}) - {*OPTIONAL, *head.tied}:
                 raise ValueError(f"the head {name!r} does not fit: {listing(wrong)}")
             taken = {key: f"heads.{name}.{ours}" for key, ours in names.items() if ours not in head.tied}
             self.makers |= {new: partial(content.tensors.__getitem__, key) for key, new in taken.items()}
@@ -160,13 +160,12 @@ class _Joined:
 
     def entries(self) -> dict[str, Any]:
         """What `config.json` has of them."""
-        adapters = _by_hash({name: adapter.config.hub_config() for name, adapter in self.adapters.items()})
-        fusions = _by_hash({name: fusion.config.to_dict() for name, fusion in self.fusions.items()})
+        names, configs = _by_hash({name: adapter.config.hub_config() for name, adapter in self.adapters.items()})
         told = {
-            "adapters": adapters[0],
-            "config_map": adapters[1],
-            "fusions": fusions[0],
-            "fusion_config_map": fusions[1],
+            "adapters": names,
+            "config_map": configs,
+            "fusions": {name: library.preset_of(fusion.config) for name, fusion in self.fusions.items()},
+            "fusion_config_map": {},
             "fusion_name_map": {name: list(fusion.names) for name, fusion in self.fusions.items()},
         }
         return {adapterhub_model.ADAPTERS: told, adapterhub_model.HEADS: self.heads}

@@ -5,13 +5,14 @@ A whole model that it saved holds more than it can load again; see `lacks`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import nn
 
 from adapterzoo.archs.base import Architecture
 from adapterzoo.core.config import NetworkConfig
+from adapterzoo.fusion import FUSIONS, AdapterFusionConfig
 from adapterzoo.methods.base import AdapterConfig
 
 _OF_ROWS = ("classification", "multilabel_classification", "question_answering")
@@ -129,6 +130,29 @@ def lacks_of_head(config: Fields, model_type: str) -> Iterator[str]:
     told = (name for name, value in config.items() if value is not None and name not in ("head_type", *IN_TRAINING))
     for name in sorted(set(told) - set(SETTINGS[kind])):
         yield f"setting {name} of {kind} heads"
+
+
+def preset_of(config: AdapterFusionConfig) -> str | None:
+    """The name of a fusion's config."""
+    return next((name for name, known in FUSIONS.items() if known.to_dict() == config.to_dict()), None)
+
+
+def lacks_of_fusion(config: AdapterFusionConfig, members: Sequence[Fields]) -> Iterator[str]:
+    """The same of a fusion.
+
+    Args:
+        config: the fusion's.
+        members: the configs of the adapters that it is for.
+    """
+    if preset_of(config) is None:
+        yield "means to load a fusion that is neither static nor dynamic"
+    if any(fields.get("architecture") is not None for fields in members):
+        yield "fusion of others than bottlenecks"
+    elif (
+        len({tuple(fields[place] for place in ("mh_adapter", "output_adapter", "cross_adapter")) for fields in members})
+        > 1
+    ):
+        yield "fusion of adapters that lie at different places"
 
 
 def is_name(name: str) -> bool:

@@ -32,6 +32,7 @@ ENTRIES = (ADAPTERS, HEADS, OLD_FUSIONS, OLD_FUSION_CONFIG)
 KINDS = {"adapters": "adapter", "fusions": "fusion", "heads": "head"}
 """The kinds of parts, and what `Content` calls each."""
 
+_EMBEDDINGS_AGAIN = ("prompt_tuning", "base_model_embeddings")
 _FUSION, _HEAD, _SHARED = "adapter_fusion_layer", "heads", "shared_parameters"
 
 
@@ -168,7 +169,7 @@ def _fusion(name: str, adapters: list[str], said: Any, problems: list[str]) -> d
 def _owner(key: str, names: Mapping[str, Mapping[str, Any]]) -> tuple[str, str] | None:
     """The kind and name of the part that a tensor is of; None for the model's own.
 
-    What the library ties to parts' tensors under a name that no part has is of nobody's: ("", "").
+    What the library holds a second time, under a name that no part has, is nobody's: ("", "").
     """
     parts = adapterhub.current_name(key).split(".")
     if parts[0] == _HEAD and parts[1:2] and parts[1] in names["heads"]:
@@ -178,6 +179,8 @@ def _owner(key: str, names: Mapping[str, Mapping[str, Any]]) -> tuple[str, str] 
             return "fusions", name
         if place in adapterhub.PLACES and name in names["adapters"]:
             return "adapters", name
+        if (place, name) == _EMBEDDINGS_AGAIN:
+            return "", ""
         if place == _SHARED and "," in name and all(one in names["adapters"] for one in name.split(",")):
             return "", ""
     return None
