@@ -99,8 +99,9 @@ def _compared(name: str, one: Tensor, other: Tensor, tolerance: float) -> Line:
         return Line("different", name, name, ", ".join(why))
     if not why and _bits(one) == _bits(other):
         return Line("equal", name, name)
-    gap = (one.double() - other.double()).abs()
-    equal = (one == other) | (one.isnan() & other.isnan())  # the difference of two infinities is none
+    mine, yours = one.double(), other.double()
+    gap = (mine - yours).abs()
+    equal = (mine == yours) | (mine.isnan() & yours.isnan())  # the difference of two infinities is none
     largest = float(gap.masked_fill(equal, 0).max()) if gap.numel() else 0.0
     return Line("close" if largest <= tolerance else "different", name, name, ", ".join(why), largest)
 

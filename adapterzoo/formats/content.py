@@ -142,14 +142,18 @@ def write(content: Content, directory: Source, dtype: torch.dtype | None = None,
         FileExistsError: tensors lie there under a name that would be read before, or beside, what is written.
         ValueError: a name is no name of a file within the directory.
     """
-    folder = Path(directory)
     with together():
-        _write(content, folder, dtype, shard_size)
-        for name, part in content.parts.items():
-            place = folder if name == part.kind else folder / name
-            if not place.resolve().is_relative_to(folder.resolve()):
-                raise ValueError(f"part {name!r} would lie outside of {os.fspath(directory)!r}")
-            _write(part, place, dtype, shard_size)
+        _write_all(content, Path(directory), dtype, shard_size)
+
+
+def _write_all(content: Content, folder: Path, dtype: torch.dtype | None, shard_size: int | None) -> None:
+    """Write a directory, and its parts, which may have parts, too."""
+    _write(content, folder, dtype, shard_size)
+    for name, part in content.parts.items():
+        place = folder if name == part.kind else folder / name
+        if not place.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"part {name!r} would lie outside of {os.fspath(folder)!r}")
+        _write_all(part, place, dtype, shard_size)
 
 
 def _write(content: Content, folder: Path, dtype: torch.dtype | None, shard_size: int | None) -> None:

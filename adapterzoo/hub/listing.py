@@ -8,6 +8,7 @@ from typing import Any
 
 import huggingface_hub
 
+from adapterzoo.core.fields import fits
 from adapterzoo.formats import adapterhub
 from adapterzoo.hub.card import LIBRARY, TAGS
 from adapterzoo.hub.fetch import Token, visit
@@ -54,7 +55,8 @@ def list_adapters(model_name: str | None = None, *, token: Token = None) -> list
     api, found = huggingface_hub.HfApi(token=token), {}
     for tag in (TAGS[0], LIBRARY):
         for info in api.list_models(filter=tag, full=True, cardData=True, fetch_config=True):
-            found[info.id] = _info(info)
+            one = _info(info)
+            found[one.adapter_id] = one
     return [one for one in found.values() if model_name is None or one.model_name == model_name]
 
 
@@ -78,28 +80,31 @@ def get_adapter_info(adapter_id: str, *, token: Token = None) -> AdapterInfo | N
         path = find(adapter_id, adapterhub.CONFIG, info.sha)
     if path is not None:
         content = read_json(path)
-        found.adapter_config = content.get("config", content)  # PEFT's file is the config
-        found.model_name = found.model_name or content.get("model_name")
+        config, model = content.get("config", content), content.get("model_name")  # PEFT's file is the config
+        found.adapter_config = config if isinstance(config, dict) else None
+        found.model_name = found.model_name or (model if isinstance(model, str) else None)
     return found
 
 
 def _info(info: Any) -> AdapterInfo:
-    task = next((tag.removeprefix(_TASK) for tag in info.tags or () if tag.startswith(_TASK)), "")
+    """What an answer of the Hub's says. Its library checks little of that; what is of another kind is left out."""
+    name, tags = str(info.id), info.tags if fits(info.tags, list[str]) else []
+    task = next((tag.removeprefix(_TASK) for tag in tags if tag.startswith(_TASK)), "")
     kind, _, subtask = task.partition("/")
     return AdapterInfo(
         source="hf",
-        adapter_id=info.id,
+        adapter_id=name,
         model_name=_model_name(info),
         task=kind or None,
         subtask=subtask or None,
-        username=info.id.split("/")[0],
-        sha1_checksum=info.sha,
+        username=name.split("/")[0],
+        sha1_checksum=info.sha if isinstance(info.sha, str) else None,
     )
 
 
 def _model_name(info: Any) -> str | None:
     """The model's name, as the Hub read it from the adapter's config, or as the card has it."""
-    config = info.config or {}
+    config = info.config if isinstance(info.config, Mapping) else {}
     told = [config.get(key) for key in ("adapter_transformers", "adapters")]
     names = [entry.get("model_name") for entry in told if isinstance(entry, Mapping)]
     base = getattr(info.card_data, "base_model", None)
