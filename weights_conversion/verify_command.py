@@ -9,8 +9,9 @@ import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import click
 from safetensors.torch import load_file
@@ -28,10 +29,27 @@ from adapterzoo.conversion.sources import opened
 from adapterzoo.conversion.verification import Verdict, answers, class_for, compare, runnable
 from adapterzoo.peft_files import folder_of
 from adapterzoo.store import FileError, write_json, write_tensors
-from weights_conversion.options import ALLOW_PICKLE, BASE, JSON, QUIET, TOLERANCE, options
+from weights_conversion.options import ALLOW_PICKLE, BASE, CLASS, JSON, MODEL_TYPE, QUIET, TOLERANCE, options
 from weights_conversion.text import finite
 
 PEERS = ("transformers", "adapters", "peft")
+
+
+class Call(NamedTuple):
+    """What was asked for; see the options."""
+
+    first: str
+    second: str | None
+    against: str | None
+    texts: TextIO | None
+    seed: int
+    base: str | None
+    tolerance: float | None
+    as_json: bool
+    allow_pickle: bool
+    model_type: str | None
+    class_name: str | None
+    quiet: bool
 
 
 @click.command()
@@ -42,57 +60,52 @@ PEERS = ("transformers", "adapters", "peft")
 )
 @click.option("--text", "texts", type=click.File("r", encoding="utf-8"), help="A text a line; else ids are drawn.")
 @click.option("--seed", type=int, default=0, show_default=True, help="For the ids and labels that are drawn.")
-@options(BASE, TOLERANCE, JSON, ALLOW_PICKLE, QUIET)
-def verify(
-    first: str,
-    second: str | None,
-    against: str | None,
-    texts: TextIO | None,
-    seed: int,
-    base: str | None,
-    tolerance: float | None,
-    as_json: bool,
-    allow_pickle: bool,
-    quiet: bool,
-) -> int:
+@options(BASE, TOLERANCE, JSON, ALLOW_PICKLE, MODEL_TYPE, CLASS, QUIET)
+def verify(**given: Any) -> int:
     """Run A and B on the same inputs, and tell how far each layer and each output are apart, and where they part.
 
     Where both have a head for the same, labels are drawn, too, and losses compared, over the rows without padding.
     A and B are models, or adapters for the model that --base names. Exits with 1 if an output differs by more than the
     tolerance (0.0001 unless told).
     """
-    if (second is None) == (against is None):
+    call = Call(**given)
+    if (call.second is None) == (call.against is None):
         raise click.UsageError("give B, or --against a library")
     with ExitStack() as stack:
-        places = [
-            stack.enter_context(opened(source, allow_pickle)).place if source else None
-            for source in (first, second, base)
-        ]
-        one, other, model_of = (None if place is None else os.fspath(place) for place in places)
-        model = runnable(str(one), model_of)
-        if texts is None:
-            inputs = drawn_inputs(model, seed)
-        else:
-            lines = [line.strip() for line in texts if line.strip()]
-            inputs = text_inputs(lines, model_of or str(one), model, seed)
-        for_loss = labelled(model, inputs, seed)
-        if other is None:
-            theirs = _peer(str(against), model, str(one), model_of, inputs, with_decoder_input(model, for_loss))
-        else:
-            second_model = runnable(other, model_of)
-            for_loss = for_loss if same_inputs(for_loss, labelled(second_model, inputs, seed)) else {}
-            theirs = answers(second_model, inputs, for_loss)
-        ours = answers(model, inputs, for_loss)
-    head = active_head(model)
-    by_token = head is not None and head.reads_cls is False
-    verdict = compare(ours, theirs, inputs["attention_mask"], 1e-4 if tolerance is None else tolerance, by_token)
+        one, other, base = (
+            None if source is None else os.fspath(stack.enter_context(opened(source, call.allow_pickle)).place)
+            for source in (call.first, call.second, call.base)
+        )
+        verdict = _verdict(call, str(one), other, base)
     if not verdict.gaps:
-        raise FileError(f"{first} and {second or against} have no output in common: {', '.join(verdict.only)}")
-    if as_json:
+        second = call.second or call.against
+        raise FileError(f"{call.first} and {second} have no output in common: {', '.join(verdict.only)}")
+    if call.as_json:
         print(json.dumps(_told(verdict), indent=2))
-    elif not quiet:
+    elif not call.quiet:
         print(_text(verdict))
     return 0 if verdict.parted is None else 1
+
+
+def _verdict(call: Call, one: str, other: str | None, base: str | None) -> Verdict:
+    """What comes of comparing what lies at `one` with what lies at `other`, or with what the library makes of it."""
+    run = partial(runnable, base=base, model_type=call.model_type, class_name=call.class_name)
+    model = run(one)
+    if call.texts is None:
+        inputs = drawn_inputs(model, call.seed)
+    else:
+        lines = [line.strip() for line in call.texts if line.strip()]
+        inputs = text_inputs(lines, base or one, model, call.seed)
+    for_loss = labelled(model, inputs, call.seed)
+    if other is None:
+        theirs = _peer(str(call.against), model, one, base, inputs, with_decoder_input(model, for_loss))
+    else:
+        second = run(other)
+        for_loss = for_loss if same_inputs(for_loss, labelled(second, inputs, call.seed)) else {}
+        theirs = answers(second, inputs, for_loss)
+    ours, head = answers(model, inputs, for_loss), active_head(model)
+    tolerance = 1e-4 if call.tolerance is None else call.tolerance
+    return compare(ours, theirs, inputs["attention_mask"], tolerance, head is not None and head.reads_cls is False)
 
 
 def _peer(
@@ -110,6 +123,8 @@ def _peer(
         raise click.UsageError(f"--against {library} needs --base, the model that the adapter is for")
     # Only PEFT lays its adapters upon a class of HF's; a checkpoint names its own, and AdapterHub's have their heads.
     class_name, fields = class_for(model) if library == "peft" else (model.architecture.class_name(model.static), {})
+    if library == "transformers" and model.static is None:  # flexible heads are not for it
+        for_loss = {}
     asked = {"source": os.fspath(folder_of(source)), "base": base or "", "class_name": class_name, "fields": fields}
     with tempfile.TemporaryDirectory() as folder:
         write_tensors(Path(folder, "inputs.safetensors"), inputs)

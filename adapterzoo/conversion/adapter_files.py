@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from adapterzoo import peft_files
+from adapterzoo import peft_files, zoo
 from adapterzoo.adapting import FORMATS
+from adapterzoo.archs import Architecture
 from adapterzoo.auto import AutoAdapterModel
+from adapterzoo.conversion.checkpoint import open_checkpoint
 from adapterzoo.conversion.stand_ins import HINT, only, stand_ins, taken
 from adapterzoo.core.registry import unknown
 from adapterzoo.formats import Content, peft, read
+from adapterzoo.formats.peft.config import BARE, base_class
+from adapterzoo.formats.peft.heads import TASKS
 from adapterzoo.host import Host
 from adapterzoo.store import FileError, Source
 
@@ -56,16 +61,41 @@ def convert_adapter(
     models = [AutoAdapterModel.from_pretrained(base)] if base is not None else stand_ins(content, model_type)
     model, found = only(taken(models, source, name, allow_pickle=False), source)
     said = content.config.get("model_name") or content.config.get("base_model_name_or_path")
+    if found not in model.heads_of():
+        model, with_head = _in_its_class(model, found, content, base), False
     model.config.extra["_name_or_path"] = said or ""
     kept = reduce(torch.promote_types, {tensor.dtype for tensor in content.tensors.values()})
     model.adapters[found].to(dtype or kept)
-    for head in model.heads_of().values():
+    for head in model.heads_of().values() if with_head else ():
         head.to(dtype or kept)
     if base is None:
         check = _check_heads_and_values if to == "peft" else _check_layers
         check(model, found, content)
     model.save_adapter(folder, found, with_head=with_head, to=to)
     return found
+
+
+def _in_its_class(model: Any, name: str, content: Content, base: Source | None) -> Any:
+    """A model with an adapter that has no head, as the class that the adapter was trained in: its name goes along.
+
+    It is the class that the adapter's files tell, by its name or its task; the base's if they tell none.
+    """
+    architecture: Architecture = model.architecture
+    known = {architecture.class_name(static): static for static in architecture.classes}
+    tasks = {kind: BARE if static is None else TASKS.get(static.head_type, "") for kind, static in known.items()}
+    said = content.config
+    of_task = [kind for kind, task in tasks.items() if task == said.get("task_type")]
+    told = [said.get("model_class"), base_class(said), *of_task[:1]]
+    if base is not None:
+        told.append(open_checkpoint(base).class_name)
+    found = next((kind for one in told for kind in known if kind == one), None)
+    static = None if found is None else known[found]
+    if static is None or static.decoder_only:
+        return model
+    host: Any = zoo.CLASSES[str(found)](model.config, initialise=False)
+    host.base = model.base
+    host.adapters.put(name, model.adapters[name])
+    return host
 
 
 def _check_layers(model: Host, name: str, content: Content) -> None:

@@ -80,7 +80,8 @@ def opened(source: Source, allow_pickle: bool) -> Iterator[Opened]:
 
 
 def _plain(source: Source, scratch: Path, allow_pickle: bool) -> Opened:
-    target = scratch / "plain"
+    target = scratch / "plain" / os.path.basename(os.path.abspath(source))  # PEFT's adapters are called as it is
+    target.parent.mkdir()
     if os.path.isfile(source) or _only_fairseq(source):
         file = fairseq.find_file(source)
         _check_allowed(file, allow_pickle)

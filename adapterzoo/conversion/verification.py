@@ -13,7 +13,7 @@ from adapterzoo import zoo
 from adapterzoo.auto import AutoAdapterModel
 from adapterzoo.conversion.checkpoint import open_checkpoint
 from adapterzoo.formats import adapterhub_model
-from adapterzoo.pretrained import STATE, read_config
+from adapterzoo.pretrained import STATE
 from adapterzoo.store import FileError, Source, find
 
 
@@ -50,13 +50,21 @@ class Verdict(NamedTuple):
         return next((gap.name for gap in self.gaps if not gap.largest <= self.tolerance), None)
 
 
-def runnable(source: Source, base: Source | None = None, allow_pickle: bool = False) -> Any:
+def runnable(
+    source: Source,
+    base: Source | None = None,
+    allow_pickle: bool = False,
+    model_type: str | None = None,
+    class_name: str | None = None,
+) -> Any:
     """What lies there, as a model that runs: of the class that it says, or of its base with the adapter active.
 
     Args:
         source: a model's or an adapter's directory or repository.
         base: the model that an adapter is for.
         allow_pickle: whether PyTorch's own files may be read, too (tensors only).
+        model_type: a model's architecture, where its config.json does not say it.
+        class_name: a model's class, in place of the one that its config.json names.
 
     Raises:
         FileNotFoundError: it is not there.
@@ -68,12 +76,12 @@ def runnable(source: Source, base: Source | None = None, allow_pickle: bool = Fa
         model = AutoAdapterModel.from_pretrained(base, allow_pickle=allow_pickle)
         model.load_adapter(source, set_active=True, allow_pickle=allow_pickle)
         return model
-    told = read_config(source).extra
-    if STATE in told or adapterhub_model.is_inside(told):
+    found = open_checkpoint(source, allow_pickle, model_type, class_name)
+    told = found.config.extra
+    if (STATE in told and class_name is None) or adapterhub_model.is_inside(told):
         return AutoAdapterModel.from_pretrained(source, allow_pickle=allow_pickle)
-    found = open_checkpoint(source, allow_pickle)
     kind: Any = zoo.CLASSES[found.class_name]
-    return kind.from_pretrained(source, allow_pickle=allow_pickle)
+    return kind.from_pretrained(source, allow_pickle=allow_pickle, config=found.config)
 
 
 def class_for(model: Any) -> tuple[str, dict[str, Any]]:

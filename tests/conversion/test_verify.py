@@ -17,12 +17,12 @@ from tests.helpers.converting import Command, command, rewrite
 from tests.helpers.heads import add_head
 from tests.helpers.hf_models import CASES, Case, cases, each, peer
 from tests.helpers.peer_adapters import adapters
-from tests.helpers.peers_here import peers_here
 from tests.helpers.peft_adapters import QUIET
+from tests.helpers.processes_here import processes_here
 from tests.helpers.tiny import tiny_model
 from tests.helpers.vocabularies import vocab_folder
 
-__all__ = ["command", "peers_here"]  # fixtures
+__all__ = ["command", "processes_here"]  # fixtures
 pytestmark = QUIET
 PAIRS = [Case(kind, head) for kind in ARCHITECTURES.values() if kind.specialise for head in kind.classes]
 TEXTS = "the film was good\nit was so bad\n\nnot so bad\ngood\n"
@@ -52,7 +52,7 @@ def flexible(folder: Path, kind: str, architecture: str = "bert", **settings: An
 
 @each([*CASES, *PAIRS])
 def test_every_class_and_its_loss_against_transformers(
-    case: Case, tmp_path: Path, command: Command, peers_here: None
+    case: Case, tmp_path: Path, command: Command, processes_here: None
 ) -> None:
     peer(case).save_pretrained(tmp_path)
     told = verified(command, tmp_path, "--against", "transformers", "--tolerance", "1e-5")
@@ -85,7 +85,7 @@ SAMPLE += [("plbart", "seq2seq_lm"), ("xlm-roberta", "masked_lm"), ("deberta-v2"
 
 @pytest.mark.parametrize(("architecture", "kind"), SAMPLE)
 def test_an_adapter_and_its_head_against_adapters(
-    architecture: str, kind: str, tmp_path: Path, command: Command, peers_here: None
+    architecture: str, kind: str, tmp_path: Path, command: Command, processes_here: None
 ) -> None:
     assert adapters()
     flexible(tmp_path, kind, architecture)
@@ -101,7 +101,9 @@ OF_PEFT = [case for case in OF_PEFT if case.static is not None and not case.stat
 @each(
     [*OF_PEFT, *(case for case in cases(None) if case.architecture.model_type in ("electra", "mbart", "xlm-roberta"))]
 )
-def test_an_adapter_and_its_head_against_peft(case: Case, tmp_path: Path, command: Command, peers_here: None) -> None:
+def test_an_adapter_and_its_head_against_peft(
+    case: Case, tmp_path: Path, command: Command, processes_here: None
+) -> None:
     theirs = peer(case)
     for name, buffer in theirs.named_buffers():
         if name == "final_logits_bias":  # which PEFT keeps for no adapter
@@ -190,7 +192,7 @@ def test_where_a_layer_of_the_decoder_parts_is_told_after_all_of_the_encoder(tmp
     assert names.index("encoder_hidden_states.2") < names.index("decoder_hidden_states.0") < names.index("logits")
 
 
-def test_what_a_peer_cannot_run_is_told(tmp_path: Path, command: Command, peers_here: None) -> None:
+def test_what_a_peer_cannot_run_is_told(tmp_path: Path, command: Command, processes_here: None) -> None:
     flexible(tmp_path, "classification")
     words = ["--base", tmp_path / "base", "--against", "peft"]
     done = command("verify", tmp_path / "adapter", *words)

@@ -14,11 +14,11 @@ from tests.helpers.converting import convert
 from tests.helpers.head_cases import HEAD_CASES, HeadCase
 from tests.helpers.method_cases import PRESET_CASES, VARIANTS, MethodCase, each_method
 from tests.helpers.peer_adapters import add_random, is_copy, peer_parameters
-from tests.helpers.pickles_here import pickles_here
+from tests.helpers.processes_here import processes_here
 from tests.parity_adapters.conftest import Pair
 from tests.parity_adapters.test_dora_and_vera import add_diagonal
 
-__all__ = ["pickles_here"]  # a fixture
+__all__ = ["processes_here"]  # a fixture
 Pairs = Callable[[Architecture], Pair]
 QUICK = ("bert", "bart")
 """One stack, and two; architectures that differ in names are many, and slow."""
@@ -57,7 +57,7 @@ def test_a_preset_of_the_peers_goes_through_the_command_and_back_with_the_same_b
     architecture: Architecture,
     case: MethodCase,
     tmp_path: Path,
-    pickles_here: None,
+    processes_here: None,
 ) -> None:
     theirs, _ = pairs(architecture)
     add_random(theirs, "a", case.theirs)
@@ -71,7 +71,7 @@ def test_a_preset_of_the_peers_goes_through_the_command_and_back_with_the_same_b
 @pytest.mark.parametrize("name", QUICK)
 @pytest.mark.parametrize("preset", ["dora", "vera", "dvora"])
 def test_what_the_peer_computes_otherwise_goes_through_with_the_same_bits_as_well(
-    pairs: Pairs, name: str, preset: str, tmp_path: Path, pickles_here: None
+    pairs: Pairs, name: str, preset: str, tmp_path: Path, processes_here: None
 ) -> None:
     """VeRA's matrices are diagonal, as the method has them."""
     theirs, _ = pairs(ARCHITECTURES[name])
@@ -90,7 +90,7 @@ BESIDE = {name: case for name, case in HEAD_CASES.items() if not case.config}
 @pytest.mark.parametrize("name", QUICK)
 @pytest.mark.parametrize("case", BESIDE.values(), ids=list(BESIDE))
 def test_a_head_beside_an_adapter_goes_along(
-    pairs: Pairs, name: str, case: HeadCase, tmp_path: Path, pickles_here: None
+    pairs: Pairs, name: str, case: HeadCase, tmp_path: Path, processes_here: None
 ) -> None:
     theirs, _ = pairs(ARCHITECTURES[name])
     if not case.fits(ARCHITECTURES[name]):
@@ -110,7 +110,7 @@ def test_a_head_beside_an_adapter_goes_along(
 )
 @pytest.mark.parametrize("name", QUICK)
 def test_sizes_are_told_by_the_tensors(
-    pairs: Pairs, name: str, case: MethodCase, tmp_path: Path, pickles_here: None
+    pairs: Pairs, name: str, case: MethodCase, tmp_path: Path, processes_here: None
 ) -> None:
     theirs, _ = pairs(ARCHITECTURES[name])
     add_random(theirs, "a", case.theirs)

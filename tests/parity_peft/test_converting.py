@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +34,18 @@ from tests.parity_peft.test_heads import LABELLED, logits, lora
 
 __all__ = ["command"]  # a fixture
 pytestmark = QUIET
-QUICK = ("bert", "bart")
+FEW = ("lora-layers", "ia3-inputs", "vera", "dora")
+"""A sample of cases, for tests in which they are not all quick."""
+
 FROM_FILES = [case for case in CASES if case not in ("lora-pissa", "ln")]
 """Of which no part follows from the model's weights."""
 
 
-def each_of(cases: list[str], *quick: str) -> pytest.MarkDecorator:
-    """Parametrise a test over architectures, all but a few of them slow, and cases."""
+def each_of(quick: str, cases: Iterable[str], few: Iterable[str]) -> pytest.MarkDecorator:
+    """Parametrise a test over architectures and cases, of which all are slow but those of one with some."""
+    slow, few = [pytest.mark.slow], list(few)
     both = [
-        pytest.param(name, case, id=f"{name}-{case}", marks=[] if name in quick else [pytest.mark.slow])
+        pytest.param(name, case, id=f"{name}-{case}", marks=[] if name == quick and case in few else slow)
         for name in NAMES
         for case in cases
     ]
@@ -71,7 +75,7 @@ def same_in_peft(theirs: Any, fresh: Any, folder: Path, name: str) -> None:
     assert distance(bare, expected, where) > 0.001
 
 
-@each_of(list(CASES), *QUICK)
+@each_of("bert", CASES, CASES)
 def test_a_method_goes_to_adapterhubs_format_and_back(name: str, case: str, tmp_path: Path) -> None:
     model, ours = small_peer(Case(ARCHITECTURES[name], None))
     fresh = copy.deepcopy(model)
@@ -82,7 +86,7 @@ def test_a_method_goes_to_adapterhubs_format_and_back(name: str, case: str, tmp_
     same_in_peft(theirs, fresh, dst, name)
 
 
-@each_of(FROM_FILES, "roberta")
+@each_of("bart", FROM_FILES, FEW)
 def test_without_the_model_it_is_the_same(name: str, case: str, tmp_path: Path) -> None:
     model, ours = small_peer(Case(ARCHITECTURES[name], None))
     fresh = copy.deepcopy(model)
@@ -99,7 +103,9 @@ def test_what_follows_from_the_model_is_not_had_without_it(case: str, tmp_path: 
     assert done.code == 1 and "--base MODEL" in done.err and not (tmp_path / "dst").exists()
 
 
-@pytest.mark.parametrize("name", LONE_CACHED)
+@pytest.mark.parametrize(
+    "name", ["bert", *(pytest.param(n, marks=pytest.mark.slow) for n in LONE_CACHED if n != "bert")]
+)
 @pytest.mark.parametrize("projection", [False, True], ids=["flat", "projected"])
 def test_prefixes_go_to_adapterhubs_format_and_back(name: str, projection: bool, tmp_path: Path) -> None:
     model, _ = small_peer(Case(ARCHITECTURES[name], None))
@@ -124,7 +130,7 @@ def test_prompts_go_to_adapterhubs_format_and_are_refused_on_the_way_back(tmp_pa
     assert done.code == 1 and "PEFT's prompts come before" in done.err and not (tmp_path / "dst").exists()
 
 
-@each([case for case in LABELLED if case.architecture.model_type in QUICK])
+@each([case for case in LABELLED if case.architecture.model_type == "bert"])
 def test_a_head_goes_along_both_ways(case: Case, tmp_path: Path) -> None:
     model, static = small_peer(case)
     fresh = copy.deepcopy(model)
