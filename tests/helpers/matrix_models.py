@@ -17,7 +17,8 @@ from torch import Tensor
 
 from adapterzoo import AutoAdapterModel, Fuse, Stack, formats, zoo
 from adapterzoo.conversion.checkpoint import open_checkpoint
-from adapterzoo.conversion.convert import convert
+from adapterzoo.conversion.convert import as_it_is
+from adapterzoo.conversion.output import write
 from adapterzoo.formats import Content, read
 from adapterzoo.formats.lazy import cast
 from tests.helpers.adapting import CONFIGS, add_all, add_random, same_bits
@@ -35,7 +36,7 @@ def _again(source: Path, target: Path, **options: Any) -> Path:
     target.mkdir()
     checkpoint = open_checkpoint(source)
     checkpoint.check(())
-    convert(checkpoint, target, options.get("dtype"), lambda step: None, options.get("shard_size"))
+    write(as_it_is(checkpoint), target, options.get("dtype"), lambda step: None, options.get("shard_size"))
     return target
 
 
