@@ -25,6 +25,8 @@ from tests.helpers.vocabularies import vocab_folder
 __all__ = ["command", "processes_here"]  # fixtures
 pytestmark = QUIET
 PAIRS = [Case(kind, head) for kind in ARCHITECTURES.values() if kind.specialise for head in kind.classes]
+FAMILIES = ("bert", "roberta", "bart", "distilbert", "electra", "deberta", "encoder-decoder")
+"""Whose classes are compared quickly; the others share code and tables with one of them, or are close to it."""
 TEXTS = "the film was good\nit was so bad\n\nnot so bad\ngood\n"
 
 
@@ -50,7 +52,13 @@ def flexible(folder: Path, kind: str, architecture: str = "bert", **settings: An
     return model
 
 
-@each([*CASES, *PAIRS])
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.name, marks=[] if case.architecture.model_type in FAMILIES else [pytest.mark.slow])
+        for case in (*CASES, *PAIRS)
+    ],
+)
 def test_every_class_and_its_loss_against_transformers(
     case: Case, tmp_path: Path, command: Command, processes_here: None
 ) -> None:
