@@ -30,7 +30,7 @@ def convert(call: Call, found: Opened, kind: str) -> int:
         found: the source, as it was opened.
         kind: what it is.
     """
-    content, facts = read(found.place), _facts(call, found.place)
+    content, facts = read(found.place), _facts(call, found.place, call.model_type)
     to = call.to or content.format
     dtype = None if call.dtype is None else getattr(torch, call.dtype)
     record = None
@@ -44,34 +44,33 @@ def convert(call: Call, found: Opened, kind: str) -> int:
             head = not call.without_head
             name = convert_adapter(found.place, folder, to, call.name, base, call.model_type, dtype, head)
             if call.verify and base is not None:
-                record = _verified(call, to, found, base, folder, name, facts)
+                record = _verified(call, to, found, base, folder, name)
         files = sizes(folder)
     told = None if facts is None else found.named(facts)
     Report(told, call.target, to, call.dtype, not call.dry_run, files, (), record).tell(call.as_json, call.quiet)
     return 0
 
 
-def _facts(call: Call, place: Source) -> dict[str, Any] | None:
+def _facts(call: Call, place: Source, model_type: str | None) -> dict[str, Any] | None:
     """What it is; None where only its model can tell."""
     try:
-        return inspect_source(place, False, call.model_type)
+        return inspect_source(place, False, model_type)
     except ValueError:
         if call.base is None:
             raise
         return None
 
 
-def _verified(
-    call: Call, to: str, found: Opened, base: Source, folder: Path, name: str, facts: dict[str, Any] | None
-) -> dict[str, Any]:
+def _verified(call: Call, to: str, found: Opened, base: Source, folder: Path, name: str) -> dict[str, Any]:
     """Make sure that the adapter does in its model what the source does, and write down how it came to be."""
     first, second = (AutoAdapterModel.from_pretrained(base) for _ in range(2))
     for model, place in ((first, found.place), (second, folder)):
         model.load_adapter(place, load_as=name, with_head=not call.without_head, allow_pickle=False)
     tolerance = tolerance_for(second, rounded_to(read(found.place).tensors, call.dtype), call.tolerance)
-    outcome = verified(first, second, tolerance, [Run("", name, (None, None))])
+    outcome = verified(first, second, tolerance, [Run("", (name, name), (None, None))])
     outcome.demand(call.target)
-    written = _facts(call, folder)
+    kind = second.architecture.model_type
+    facts, written = (_facts(call, one, kind) for one in (found.place, folder))
     tensors = {} if facts is None or written is None else mapping(Told(found.named(facts), False), Told(written, False))
     options = {"to": to, "dtype": call.dtype, "name": call.name, "without_head": call.without_head}
     sources = {"source": call.source, "base": str(call.base)}

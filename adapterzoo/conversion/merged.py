@@ -91,7 +91,7 @@ def verified_merge(
     checkpoint = open_checkpoint(folder)
     made = model_of(checkpoint)
     dtype = kept_dtype(checkpoint.tensors)
-    run = Run("", Stack(*names), (_last_head(model, names), None))
+    run = Run("", (Stack(*names), None), (_last_head(model, names), None))
     return verified(model, made, tolerance_for(made, dtype, tolerance), [run])
 
 

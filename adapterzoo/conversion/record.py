@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from adapterzoo.core.registry import NamedModules
 from adapterzoo.formats.content import FILES
 from adapterzoo.store import Source, find, write_json
 from adapterzoo.version import __version__
@@ -150,7 +150,14 @@ def _of_part(facts: Mapping[str, Any], name: str) -> Iterator[tuple[Place, str]]
     """The same of an adapter and the head beside it, or of a head. Its own name, which may change, is no part of it."""
     is_head = facts["kind"] == "head"
     for row in facts["tensors"]:
-        tensor = re.sub(r"^(heads\.[^.]+|head)\.?", "", row["ours"]) if is_head else row["ours"]
+        tensor = _in_head(row["ours"], facts["name"]) if is_head else row["ours"]
         yield Place(f"{facts['kind']}{name}", tensor, row["part"]), row["theirs"]
     if facts.get("head"):
         yield from _of_part(facts["head"], name)
+
+
+def _in_head(ours: str, name: str | None) -> str:
+    """Our name of a head's tensor within the head; "" for all of it. Heads' names may have dots."""
+    stems = ["head"] if name is None else [f"heads.{name}", f"heads.{NamedModules.slug(name)}", "head"]
+    stem = next(stem for stem in stems if ours == stem or ours.startswith(f"{stem}."))
+    return ours[len(stem) + 1 :]

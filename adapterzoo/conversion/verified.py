@@ -126,16 +126,16 @@ def tolerance_for(model: Any, dtype: torch.dtype | None, absolute: float | None 
 
 
 class Run(NamedTuple):
-    """What is active while both run: a setup of adapters, and the head of the one and of the other.
+    """What is active while both run: of the one and of the other a setup of adapters, and the head.
 
     Attributes:
         label: what to call it; "" if there is but one.
-        setup: the adapters.
+        setups: of each model the adapters.
         heads: of each model the head, where it has named ones.
     """
 
     label: str
-    setup: Setup
+    setups: tuple[Setup, Setup]
     heads: tuple[str | None, str | None]
 
 
@@ -172,8 +172,8 @@ def verified(first: Any, second: Any, tolerance: Tolerance, runs: Iterable[Run])
             model.set_active_embeddings("default")
     checks, only = list[Check](), list[str]()
     for run in runs:
-        for model, name in zip((first, second), run.heads, strict=True):
-            model.set_active_adapters(run.setup)
+        for model, setup, name in zip((first, second), run.setups, run.heads, strict=True):
+            model.set_active_adapters(setup)
             if name is not None:
                 model.active_head = name
         inputs = drawn_inputs(first)
@@ -193,13 +193,14 @@ def runs_of(first: Any, second: Any, head: str | None = None) -> Iterator[Run]:
     """
     pairs = _heads(first, second, head)
     for pair in pairs:
-        yield Run(f"head {pair[0]}" if len(pairs) > 1 else "", None, pair)
+        yield Run(f"head {pair[0]}" if len(pairs) > 1 else "", (None, None), pair)
     for name in first.adapters:
         if name in second.adapters:
-            yield Run(f"adapter {name}", name, (name, name) if (name, name) in pairs else pairs[0])
+            yield Run(f"adapter {name}", (name, name), (name, name) if (name, name) in pairs else pairs[0])
     for name, fusion in first.fusions.items():
         if name in second.fusions:
-            yield Run(f"fusion {name}", Fuse(*fusion.names, name=name), pairs[0])
+            block = Fuse(*fusion.names, name=name)
+            yield Run(f"fusion {name}", (block, block), pairs[0])
 
 
 def _heads(first: Any, second: Any, head: str | None) -> list[tuple[str | None, str | None]]:
