@@ -26,7 +26,7 @@ from tests.helpers.killing import forked
 BATCH = 250
 """Inputs for a child."""
 
-SECONDS, MORE_MEMORY, PEAK = 10, 1 << 30, 200 << 20
+SECONDS, MORE_MEMORY, PEAK = 30, 1 << 30, 200 << 20
 """What one input may take: seconds; bytes of address space beyond what the child began with; bytes of memory."""
 
 Make = Callable[[Path, str], inputs.Made]

@@ -15,6 +15,9 @@ NAMES = (
 )
 """Names and other texts."""
 
+ASTRAY = ("..", "../..", "../../etc/passwd", "/etc/passwd", "/dev/zero", "a\0b", "~", "file:///etc/passwd")
+"""Texts that as paths lead elsewhere, or nowhere."""
+
 NUMBERS = (
     *(0, -1, 1, 2, 3, 7, 32, 0.0, 0.5, -0.5, 1e-300, 1e308, -1e308, 10**6, 10**9, 10**12, 2**31, 2**32, 2**63 - 1),
     *(2**63, 2**64, -(2**63), 10**30, 10**400, math.nan, math.inf, -math.inf, True, False),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
-from tests.helpers.fuzz.odd import NAMES, like, odd_value
+from tests.helpers.fuzz.odd import ASTRAY, NAMES, like, odd_value
 
 Place = tuple[Any, Any]
 """A list or mapping, and the index or key of one of its elements."""
@@ -88,7 +88,20 @@ def empty(data: Any, chance: Random) -> Any:
     return odd_value(chance)
 
 
-ON_JSON = (replace, replace, vary, vary, vary, vary, drop, rename, add, swap, wrap, empty)
+def lead_astray(data: Any, chance: Random) -> Any:
+    """A text, or a key, that as a path leads elsewhere."""
+    found = [place for place in places(data) if isinstance(place[0][place[1]], str)]
+    if not found:
+        return data
+    (inside, key), path = chance.choice(found), chance.choice(ASTRAY)
+    if isinstance(inside, dict) and chance.random() < 0.3:
+        inside[path] = inside.pop(key)
+    else:
+        inside[key] = chance.choice((path, f"{path}/{inside[key]}", f"../{inside[key]}", f"{inside[key]}/../x"))
+    return data
+
+
+ON_JSON = (replace, replace, vary, vary, vary, vary, drop, rename, add, swap, wrap, empty, lead_astray)
 
 
 def mutate(text: str, chance: Random) -> str:
