@@ -32,7 +32,18 @@ pytestmark = pytest.mark.skipif(
 SOME, MANY = 150, 900
 """Inputs for each reader: of this test, which is quick, and of the slow one."""
 
-SLOW = ("model", "inspect: model", "setup", "inspect: setup", "embeddings", "read: ", "convert: ", "fairseq", "TensorFlow", "diff")
+SLOW = (
+    "model",
+    "inspect: model",
+    "setup",
+    "inspect: setup",
+    "embeddings",
+    "read: ",
+    "convert: ",
+    "fairseq",
+    "TensorFlow",
+    "diff",
+)
 """What the names of readers begin with that take long, which get a third of them."""
 
 
