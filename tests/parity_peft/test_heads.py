@@ -101,11 +101,7 @@ def test_a_head_beside_prefixes_or_a_prompt_is_read_and_written(name: str, kind:
         same(logits(opened(fresh, tmp_path / "ours"), inputs), expected)
 
 
-WRITTEN = [
-    case
-    for case in CLASSES
-    if case.architecture.model_type in SAMPLE and case.static is not None and not case.static.decoder_only
-]
+WRITTEN = [case for case in CLASSES if case.architecture.model_type in SAMPLE and case.static is not None]
 
 
 @each(WRITTEN)
