@@ -36,15 +36,13 @@ def to_flexible(checkpoint: Checkpoint, name: str | None = None) -> Output:
         name: the head's name; as for `flexible_head` if None.
 
     Raises:
-        ValueError: the class is a decoder alone; or it has no fixed head, and a name is given; or the name is taken.
+        ValueError: the class has no fixed head, and a name is given; or the name is taken.
     """
     static = checkpoint.model.static
     if static is None:
         if name is not None:
             raise ValueError(f"{checkpoint.class_name} has no fixed head that could be called {name!r}")
         return as_it_is(checkpoint)
-    if static.decoder_only:
-        raise ValueError(f"{checkpoint.class_name} is a decoder alone, of which there is no class with flexible heads")
     head = flexible_head(checkpoint, every=True, name=name)
     assert head is not None, "there is a fixed head"
     called, state = head.config["name"], _state(checkpoint.config)
@@ -55,7 +53,7 @@ def to_flexible(checkpoint: Checkpoint, name: str | None = None) -> Output:
         )
     state = {"active_adapters": None, "skip_layers": [], "adapters": [], **state, "heads": [called, *others]}
     state["active_head"] = state.get("active_head") or called
-    config = _with_state(checkpoint.config, {key: value for key, value in state.items() if key != "fixed_head"})
+    config = _with_state(checkpoint.model.config, {key: value for key, value in state.items() if key != "fixed_head"})
     flexible = bare(checkpoint)
     flexible.check(drop=("*",))
     beside = {**parts_of(checkpoint), folder_of(head): head}
@@ -64,7 +62,7 @@ def to_flexible(checkpoint: Checkpoint, name: str | None = None) -> Output:
 
 def bare(checkpoint: Checkpoint) -> Checkpoint:
     """The checkpoint's network, as the class with flexible heads has it."""
-    model = zoo.CLASSES[f"{checkpoint.architecture.name}AdapterModel"](checkpoint.config, initialise=False)
+    model = zoo.CLASSES[f"{checkpoint.architecture.name}AdapterModel"](checkpoint.model.config, initialise=False)
     return replace(checkpoint, model=model, fit=fit(model, None, checkpoint.tensors))
 
 
