@@ -16,8 +16,9 @@ from huggingface_hub.hf_api import ModelInfo
 from adapterzoo import formats
 from adapterzoo.conversion.adapter_files import convert_adapter
 from adapterzoo.conversion.checkpoint import open_checkpoint
-from adapterzoo.conversion.convert import convert
+from adapterzoo.conversion.convert import as_it_is
 from adapterzoo.conversion.differences import differences, flat
+from adapterzoo.conversion.output import write
 from adapterzoo.formats import Content
 from adapterzoo.hub import listing
 from adapterzoo.store import read_json
@@ -70,7 +71,7 @@ def _model(source: Path, target: Path) -> None:
     checkpoint = open_checkpoint(source)
     checkpoint.check()
     target.mkdir()
-    convert(checkpoint, target, None, lambda name: None)
+    write(as_it_is(checkpoint), target, None, lambda name: None)
 
 
 def _adapter(to: str, model_type: str | None = None, name: str | None = None) -> Callable[[Path, Path], object]:
