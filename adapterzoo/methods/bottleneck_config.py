@@ -25,6 +25,18 @@ def is_factor(given: float | Mapping[str, float]) -> bool:
     return all(key == "default" or key.isdecimal() for key in given) and all(map(is_factor, given.values()))
 
 
+def narrowed(width: int, factor: float) -> int:
+    """⌊width / factor⌋.
+
+    Raises:
+        ValueError: nothing can be as wide.
+    """
+    found = width // factor
+    if SIZE.most is not None and not found <= SIZE.most:
+        raise ValueError(f"a reduction factor of {factor:g} would make {found:g} of {width}; {SIZE.most} is the most")
+    return int(found)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BnFields(AdapterConfig):
     """A bottleneck adapter: W_up·f(W_down·z) added at the end of a block, d = max(1, ⌊D / reduction_factor⌋) wide.
@@ -139,7 +151,8 @@ class BnFields(AdapterConfig):
         """d at that site; with PHM a multiple of n.
 
         Raises:
-            ValueError: `reduction_factor` is a mapping that has neither the layer nor "default".
+            ValueError: `reduction_factor` is a mapping that has neither the layer nor "default", or so small that
+                nothing can be as wide.
         """
         factor = self.reduction_factor
         if isinstance(factor, Mapping):
@@ -147,7 +160,7 @@ class BnFields(AdapterConfig):
             if by_layer is None:
                 raise ValueError(f"reduction_factor {dict(factor)} has neither layer {site.layer} nor 'default'")
             factor = by_layer
-        narrow = max(1, int(site.d_out // factor))
+        narrow = max(1, narrowed(site.d_out, factor))
         return max(narrow // self.phm_dim, 1) * self.phm_dim if self.phm_layer else narrow
 
     def hub_unit(self, site: Site) -> str:

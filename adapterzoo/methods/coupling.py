@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from adapterzoo.core.run import Ctx
 from adapterzoo.core.sites import Site
 from adapterzoo.methods.base import seeded
-from adapterzoo.methods.bottleneck_config import BnFields
+from adapterzoo.methods.bottleneck_config import BnFields, narrowed
 from adapterzoo.nn.activations import activation
 
 CLAMP, SLOPE = 5.0, 0.636
@@ -52,7 +52,7 @@ class Coupling(nn.Module):
         """W₂·f(W₁·x), ⌊d_in / inv_adapter_reduction_factor⌋ wide within, at least 1."""
         factor = self.config.inv_adapter_reduction_factor
         assert factor is not None
-        inner = max(1, int(d_in // factor))
+        inner = max(1, narrowed(d_in, factor))
         layers = nn.Linear(d_in, inner), nn.Linear(inner, d_out)
         for linear in layers:
             nn.init.normal_(linear.weight, std=0.02)

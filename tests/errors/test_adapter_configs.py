@@ -190,3 +190,9 @@ def test_a_config_that_covers_nothing_is_told(model):
 def test_the_base_of_all_configs_is_no_config(one_model):
     with refuses(TypeError, "AdapterConfig is no method", model=one_model):
         one_model.add_adapter("new", AdapterConfig())
+
+
+@pytest.mark.parametrize("config", ["seq_bn[reduction_factor=1e-9]", "seq_bn_inv[inv_adapter_reduction_factor=1e-320]"])
+def test_a_bottleneck_of_no_size_is_told(one_model, config):
+    with refuses(ValueError, "would make", "is the most", model=one_model):
+        one_model.add_adapter("new", config)
