@@ -127,10 +127,11 @@ def load(
     target = model.head_target(checkpoint, own)
     found = fit(model, target, tensors, ignore_mismatched_sizes)
     report = fill(model, target[0] if target else None, found, tensors, dtype_for(dtype, tensors, found))
-    model.config.extra = {key: value for key, value in config.extra.items() if key not in adapterhub_model.ENTRIES}
     _restore_folders(model, source, revision, allow_pickle)
     if inside is not None:
         restore(model, inside)
+        extra = model.config.extra  # in which they are stale from now on
+        model.config.extra = {key: value for key, value in extra.items() if key not in adapterhub_model.ENTRIES}
     generation = find(source, GENERATION, revision)
     model.generation_file = None if generation is None else read_json(generation)
     if not Path(source).is_dir():  # a path of this machine would mean nothing in the files that name the model
