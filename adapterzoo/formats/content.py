@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ class Files(NamedTuple):
         config: the name of its JSON file.
         weights: the names that the file of its tensors may have, the one that is written first; () where it has none.
         below: where its parts lie, as a pattern.
-        told: whether a JSON file of that name is of this format.
+        key: what a JSON file of that name has if it is of this format; None where no other format has such files.
     """
 
     kind: str
@@ -34,13 +34,13 @@ class Files(NamedTuple):
     config: str
     weights: tuple[str, ...]
     below: str | None = None
-    told: Callable[[Mapping[str, Any]], bool] = lambda content: True
+    key: str | None = None
 
 
 FILES = (
     Files("model", "hf", "config.json", hf.WEIGHTS, "*/*"),
-    Files("adapter", "peft", peft.CONFIG, peft.WEIGHTS, None, lambda content: "peft_type" in content),
-    Files("adapter", "adapterhub", adapterhub.CONFIG, adapterhub.WEIGHTS, None, lambda content: "config" in content),
+    Files("adapter", "peft", peft.CONFIG, peft.WEIGHTS, None, "peft_type"),
+    Files("adapter", "adapterhub", adapterhub.CONFIG, adapterhub.WEIGHTS, None, "config"),
     Files("fusion", "adapterhub", adapterhub_fusion.CONFIG, adapterhub_fusion.WEIGHTS),
     Files("setup", "adapterhub", adapterhub_fusion.SETUP, (), "*"),
     Files("head", "adapterhub", adapterhub.HEAD_CONFIG, adapterhub.HEAD_WEIGHTS),
@@ -100,9 +100,15 @@ def held(source: Source, revision: str | None = None) -> list[tuple[Files, dict[
 
     Of JSON files whose tensors are not there it holds nothing, if there are others: a config.json that lies beside an
     adapter is no model.
+
+    Raises:
+        FileError: there are JSON files, but none is of a known format.
     """
-    there = [(one, read_json(path)) for one in FILES if (path := find(source, one.config, revision)) is not None]
-    there = [(one, config) for one, config in there if one.told(config)]
+    files = [(one, read_json(path)) for one in FILES if (path := find(source, one.config, revision)) is not None]
+    there = [(one, config) for one, config in files if one.key is None or one.key in config]
+    if files and not there:
+        keys = " and no ".join(sorted(repr(one.key) for one, _ in files))
+        raise FileError(f"{files[0][0].config} of {os.fspath(source)!r} has no {keys}: it is of no known format")
     whole = [
         (one, config)
         for one, config in there

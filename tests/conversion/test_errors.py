@@ -55,7 +55,7 @@ def indexed(weight_map: Any) -> Callable[[Path], Any]:
 
 SPOILT: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
     "no directory": (shutil.rmtree, ["there is no directory", "src"]),
-    "no config": (lambda src: (src / "config.json").unlink(), ["no config.json", "model.safetensors"]),
+    "no config": (lambda src: (src / "config.json").unlink(), ["has none of config.json", "model.safetensors"]),
     "not JSON": (lambda src: (src / "config.json").write_text("{]"), ["config.json is not JSON"]),
     "no object": (lambda src: (src / "config.json").write_text("[]"), ["should hold a JSON object, not list"]),
     "no sizes": (lambda src: edit_config(src, drop=("vocab_size",)), ["lacks vocab_size"]),
