@@ -90,7 +90,8 @@ def _in_its_class(model: Any, name: str, content: Content, base: Source | None) 
         told.append(open_checkpoint(base).class_name)
     found = next((kind for one in told for kind in known if kind == one), None)
     static = None if found is None else known[found]
-    if static is None or static.decoder_only != model.base.config.alone:
+    lone = None not in architecture.classes  # of whose one class PEFT's names are, with a head or without
+    if static is None or lone or static.decoder_only != model.base.config.alone:
         return model
     host: Any = zoo.CLASSES[str(found)](model.config, initialise=False)
     host.base = model.base
