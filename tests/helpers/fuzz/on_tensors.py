@@ -190,7 +190,7 @@ def same_tensors(path: Path, chance: Random) -> None:
         return
     said, rest = split(path.read_bytes())
     if way == 1:
-        said["__metadata__"] = {"format": "pt", "made by": "hand"}
+        said["__metadata__"] = {**said.get("__metadata__", {}), "made by": "hand"}
     order = chance.sample(list(said), len(said))
     text = json.dumps({name: said[name] for name in order}, indent=1 if way == 2 else None)
     path.write_bytes(join(text + " " * (-len(text) % 8), rest))
