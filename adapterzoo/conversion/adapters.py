@@ -14,7 +14,7 @@ from adapterzoo import head_files
 from adapterzoo.adapter import Adapter
 from adapterzoo.adapting import adapter_weights
 from adapterzoo.archs import ARCHITECTURES, Architecture
-from adapterzoo.conversion import library
+from adapterzoo.conversion import written_by
 from adapterzoo.conversion.facts import misplaced, tensor_row, weights
 from adapterzoo.conversion.heads import head_facts
 from adapterzoo.conversion.sizes import fitted
@@ -86,7 +86,7 @@ def adapter_content(
         "method": config.architecture or "bottleneck",
         "config": file.config.to_dict(),
         "version": content.get("version"),
-        "library": library.of_adapterhub(content, stored),
+        "library": written_by.of_adapterhub(content, stored),
         "made_for": {key: content.get(key) for key in ("model_class", "model_name")},
         "sizes": {"width": network.width, "layers": layers_of(placed.sources)},
         **weights(stored, [key for key in stored if key not in (*placed.unexpected, *placed.unused)]),

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from adapterzoo.conversion import library
+from adapterzoo.conversion import written_by
 from adapterzoo.conversion.adapters import guessed_network, head_beside, layers_of, made_for
 from adapterzoo.conversion.facts import tensor_row, weights
 from adapterzoo.core.blank import blank
@@ -57,7 +57,7 @@ def fusion_content(
         "method": _preset(file.config),
         "config": file.config.to_dict(),
         "version": content.get("version"),
-        "library": library.of_adapterhub(content, stored),
+        "library": written_by.of_adapterhub(content, stored),
         "made_for": {key: content.get(key) for key in ("model_class", "model_name")},
         "sizes": {"width": network.width, "layers": layers_of(placed.sources)},
         **weights(stored, placed.sources.values()),

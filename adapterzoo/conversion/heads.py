@@ -8,7 +8,7 @@ from typing import Any
 
 from adapterzoo import head_files, zoo
 from adapterzoo.archs import ARCHITECTURES, Architecture, ModelConfig, StaticHead
-from adapterzoo.conversion import library
+from adapterzoo.conversion import written_by
 from adapterzoo.conversion.facts import labels, misplaced, tensor_row, weights
 from adapterzoo.conversion.unheard import unheard
 from adapterzoo.core.blank import blank
@@ -54,7 +54,7 @@ def head_content(
         "name": file.name,
         "type": (file.config or {}).get("head_type") or file.model_class,
         "version": content.get("version"),
-        "library": library.of_adapterhub(content),
+        "library": written_by.of_adapterhub(content),
         "made_for": {key: content.get(key) for key in ("model_class", "model_name")},
         **labels(None if file.labels is None else {name: number for number, name in file.labels.items()}),
         **weights(file.tensors, found),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adapterzoo import embedding_files
-from adapterzoo.conversion import library
+from adapterzoo.conversion import written_by
 from adapterzoo.conversion.adapters import adapter_facts
 from adapterzoo.conversion.checkpoint import Checkpoint, open_checkpoint
 from adapterzoo.conversion.embeddings import embedding_facts
@@ -86,7 +86,7 @@ def model_facts(checkpoint: Checkpoint, allow_pickle: bool = False) -> dict[str,
         "class": checkpoint.class_name,
         "stated_class": checkpoint.stated,
         "version": extra.get("transformers_version"),
-        "library": library.named("transformers", extra.get("transformers_version")),
+        "library": written_by.named("transformers", extra.get("transformers_version")),
         "sizes": network_sizes(network),
         "initial_deviation": network.init_std,
         **weights(tensors, [key for parts in found.sources.values() for key in parts]),

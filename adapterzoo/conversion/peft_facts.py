@@ -11,7 +11,7 @@ from torch import Tensor
 from adapterzoo import peft_files
 from adapterzoo.adapter import Adapter
 from adapterzoo.archs import Architecture
-from adapterzoo.conversion import library
+from adapterzoo.conversion import written_by
 from adapterzoo.conversion.facts import labels, tensor_row, weights
 from adapterzoo.conversion.stand_ins import stand_ins, taken
 from adapterzoo.core.registry import NamedModules
@@ -54,7 +54,7 @@ def peft_facts(source: Source, allow_pickle: bool = False, model_type: str | Non
         "method": adapter.config.architecture or "bottleneck",
         "config": adapter.config.to_dict(),
         "version": content.config.get("peft_version"),
-        "library": library.named("peft", content.config.get("peft_version")),
+        "library": written_by.named("peft", content.config.get("peft_version")),
         "made_for": {"model_name": content.config.get("base_model_name_or_path")},
         "sizes": {"width": model.base.config.width, "layers": _layers(adapter, model)},
         **weights(stored, used),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from adapterzoo import peft_files
-from adapterzoo.conversion import library
+from adapterzoo.conversion import written_by
 from adapterzoo.conversion.adapters import adapter_facts
 from adapterzoo.conversion.facts import every
 from adapterzoo.conversion.fusions import fusion_facts
@@ -59,7 +59,7 @@ def setup_facts(source: Source, allow_pickle: bool = False, model_type: str | No
         "composition": str(block),
         "head_setup": content.get("head_setup"),
         "version": content.get("version"),
-        "library": library.of_adapterhub(content),
+        "library": written_by.of_adapterhub(content),
         "parameters": sum(one["parameters"] for one in parts),
         "dtypes": dict(sum((Counter(one["dtypes"]) for one in parts), Counter())),
         "tensors": [],

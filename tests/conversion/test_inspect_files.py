@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from adapterzoo import Stack
-from adapterzoo.conversion.library import of_adapterhub
+from adapterzoo.conversion.written_by import of_adapterhub
 from adapterzoo.formats.tensorflow import Bundle
 from tests.conversion.test_tensorflow import SAVED
 from tests.helpers.adapting import add_random
