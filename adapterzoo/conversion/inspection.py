@@ -58,8 +58,8 @@ def inspect_source(
     if kind == "embedding":
         return embedding_facts(source)
     if kind is None:
-        names = " or ".join(dict.fromkeys(one.config for one in FILES))
-        raise FileNotFoundError(f"{os.fspath(source)!r} has no {names} that is known; {contents(source)}")
+        names = ", ".join(dict.fromkeys(one.config for one in FILES))
+        raise FileNotFoundError(f"{os.fspath(source)!r} has none of {names} that is known; {contents(source)}")
     return model_facts(open_checkpoint(source, allow_pickle, model_type, class_name), allow_pickle)
 
 

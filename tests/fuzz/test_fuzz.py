@@ -39,7 +39,8 @@ SLOW = (
     "inspect: setup",
     "embeddings",
     "read: ",
-    "convert: ",
+    "convert: model",
+    "convert: pickle",
     "fairseq",
     "TensorFlow",
     "diff",
@@ -53,7 +54,7 @@ def check(name: str, count: int, seed: int = 0) -> None:
     found = [f"#{one.number} [{one.what}]: {one.verdict.detail}\n{one.verdict.trace}" for one in report.defects]
     assert not found, f"{len(found)} of {report.inputs}; the first:\n{found[0]}"
     assert report.inputs == count
-    assert report.loaded > count / 20 and sum(report.refused.values()) > count / 20, report
+    assert report.loaded > count / 10 and sum(report.refused.values()) > count / 10, report
 
 
 @pytest.mark.parametrize("name", READERS)

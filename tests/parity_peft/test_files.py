@@ -132,6 +132,7 @@ WRONG = [
     ({"target_modules": ["q_proj"]}, "its target_modules ['q_proj'] mean no module that there is: dense, key"),
     ({"target_modules": None}, "its target_modules [] mean no module that there is"),
     ({"target_modules": 5}, "its target_modules must be a list, each element a string or a string, not 5"),
+    ({"modules_to_save": ["classi fier"]}, "modules_to_save has 'classi fier', which is no name of a module"),
     ({"rank_pattern": {"q(": 2}}, "'q(' in its rank_pattern is no regular expression"),
     ({"rank_pattern": {"query": "2"}}, "its rank_pattern must be a mapping from a string to a whole number"),
     ({"rank_pattern": {"query": 0}}, "rank_pattern must be above 0"),

@@ -68,6 +68,8 @@ def chosen(fields: Fields, places: Places, kinds: Iterable[str], stem: str) -> l
     before: Names = fields.get("layers_pattern", several, [])
     layers: int | list[int] | None = fields.get("layers_to_transform", int | list[int], None)
     saved: list[str] = fields.get("modules_to_save", list[str], [])
+    unnamed = [text for text in saved if not re.fullmatch(r"[\w.]+", text)]
+    fields.problems += [f"modules_to_save has {text!r}, which is no name of a module" for text in unnamed]
     before = [before] if isinstance(before, str) else before
     numbers = [layers] if isinstance(layers, int) else layers
     wrong = [text for text in _texts(modules, exclude, before, saved) if not is_pattern(text)]

@@ -40,7 +40,6 @@ def _drawn(folder: Path) -> None:
 
 PASSED = ("peft_version", "inference_mode", "task_type", "auto_mapping", "base_model_name_or_path", "revision")
 PASSED += ("prefix_projection", "num_transformer_submodules", "num_attention_heads")
-PASSED += ("modules_to_save",)  # of a head, which is told by its tensors
 """Entries of PEFT's that say nothing of the adapter, or nothing that its tensors do not say."""
 
 

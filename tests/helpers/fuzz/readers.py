@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +34,7 @@ class Reader(NamedTuple):
         of_host: whether the host, not what `load` returned, is what was loaded.
         spare: whether files may lack a tensor: whether a name, as it is written, is of those that are made anew.
         passed: entries of JSON files that are not looked at, and written as they always are.
+        told: whether the content of what was loaded says that the files are wrong, which counts as refused.
     """
 
     make: Callable[[Path], object]
@@ -42,6 +44,7 @@ class Reader(NamedTuple):
     of_host: bool = True
     spare: Callable[[str], bool] = lambda name: False
     passed: tuple[str, ...] = ()
+    told: Callable[[Any], bool] = lambda content: False
 
 
 def _nothing() -> None:
@@ -260,13 +263,15 @@ def _inspected(reader: Reader, folder_named: str = "", model_type: str | None = 
         report(facts)
         return _elsewhere(facts)
 
-    return Reader(make, _nothing, load, None, False)
+    return Reader(make, _nothing, load, None, False, told=lambda facts: bool(facts["problems"]))
 
 
 def _elsewhere(facts: Any) -> Any:
-    """What was found, but for where and in how many bytes."""
+    """What was found, but for where, in how many bytes, and which of a file's faults safetensors came upon first."""
     if isinstance(facts, dict):
         return {key: _elsewhere(value) for key, value in facts.items() if key not in ("source", "files")}
+    if isinstance(facts, str):
+        return re.sub("(is no whole safetensors file: ).*", r"\1", facts)
     return [_elsewhere(one) for one in facts] if isinstance(facts, list) else facts
 
 

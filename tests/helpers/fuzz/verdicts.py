@@ -85,6 +85,8 @@ class Bench:
             return Verdict("defect", f"loaded as something else: {differences(content, self.content)}")
         if verdict is not None and neutral and verdict.kind == "refused":
             return Verdict("defect", f"refused, though it means the same: {verdict.detail}", verdict.trace)
+        if verdict is None and self.reader.told(content):
+            return Verdict("refused", "told among its problems")
         return Verdict("loaded") if verdict is None else verdict
 
     def _loaded(self, folder: Path) -> tuple[Verdict | None, Any]:
