@@ -8,8 +8,8 @@ Thus a reader finds the old files, all of them, or the new ones.
 Who renames holds the folders meanwhile: see `adapterzoo.locking`. Of two who save to the same place at the same moment,
 the one waits, and what it saves is there in the end.
 
-Where a save is killed before its journal is there, its temporary files stay behind and nobody reads them; a later save
-of the same files removes them: see `sweep`.
+Where a save is killed before its journal is there, its temporary files stay behind and nobody reads them; so does a
+folder that was to become a whole one (`conversion/folder.py`). A later save to the same place removes them: see `sweep`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -139,7 +140,7 @@ def rename(temporary: Path, path: Path) -> None:
 
 
 def sweep(paths: Iterable[Path]) -> None:
-    """Remove what killed saves of these files left behind, long ago: what a save of now writes is let alone."""
+    """Remove what killed saves of these files or folders left behind, long ago: what is written now is let alone."""
     names: dict[Path, set[str]] = {}
     for path in paths:
         names.setdefault(path.parent, set()).add(path.name)
@@ -147,8 +148,24 @@ def sweep(paths: Iterable[Path]) -> None:
     for folder, own in names.items():
         for entry in list(os.scandir(folder)):
             match = _OURS.fullmatch(entry.name)
-            if match and match[1] in own | {JOURNAL} and entry.stat(follow_symlinks=False).st_ctime < before:
-                Path(entry).unlink(missing_ok=True)
+            if match and match[1] in own | {JOURNAL} and _last_change(Path(entry)) < before:
+                _remove(entry)
+
+
+def _remove(entry: os.DirEntry[str]) -> None:
+    if entry.is_dir(follow_symlinks=False):
+        shutil.rmtree(entry, ignore_errors=True)
+    else:
+        Path(entry).unlink(missing_ok=True)
+
+
+def _last_change(path: Path) -> float:
+    """When a file, or anything in a folder, was last changed; now, where it goes at this moment."""
+    inside = (Path(root, name) for root, _, files in os.walk(path) for name in (".", *files))
+    try:
+        return max(one.lstat().st_ctime for one in (path, *inside))
+    except FileNotFoundError:
+        return time.time()
 
 
 def sync(path: str | os.PathLike[str]) -> None:

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from adapterzoo import journal
 from adapterzoo.formats.content import FILES
 from adapterzoo.journal import sync
 from adapterzoo.writing import exchange, umask
@@ -63,6 +64,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
             with contextlib.suppress(OSError):  # it was not made, or somebody else has put something there
                 parent.rmdir()
         raise
+    journal.sweep([place])
 
 
 @contextlib.contextmanager

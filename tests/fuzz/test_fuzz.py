@@ -11,15 +11,17 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.helpers.fuzz import batches, inputs, on_bytes, on_tensors
+from tests.helpers.fuzz import batches, inputs, on_bytes, on_json, on_tensors
 from tests.helpers.fuzz.every import EVERY as READERS
 from tests.helpers.fuzz.inputs import Made, make
+from tests.helpers.fuzz.odd import ASTRAY
 from tests.helpers.fuzz.readers import Reader
 from tests.helpers.refusing import files_of
 from tools import fuzz
@@ -239,6 +241,19 @@ def test_every_kind_of_change_is_made(tmp_path):
     changes = (*on_bytes.ON_BYTES, *on_bytes.ON_FOLDERS, *on_tensors.ON_TENSORS)
     assert {change.__name__ for change in changes} | {"json", "header", "strange"} <= words
     assert 20 < sum(one.neutral for one in made) < 100
+
+
+def test_names_in_an_index_lead_everywhere():
+    """Upwards, from the root, to devices, through the folder itself, with a NUL: of shards and of tensors."""
+    files, names = set(), set()
+    for number in range(400):
+        told = on_json.lead_astray({"weight_map": {"a": "x.safetensors", "b": "y.safetensors"}}, Random(number))
+        files |= {str(one) for one in told.get("weight_map", {}).values()}
+        names |= set(told.get("weight_map", {}))
+    assert set(ASTRAY) <= files and set(ASTRAY) <= names
+    assert {f"{path}/x.safetensors" for path in ASTRAY} | {"../y.safetensors", "x.safetensors/../x"} <= files
+    assert {".." in path for path in ASTRAY} == {"\0" in path for path in ASTRAY} == {True, False}
+    assert {"/etc/passwd", "/dev/zero", "~"} <= set(ASTRAY)
 
 
 def test_a_report_keeps_what_it_does_not_know_anew(tmp_path):
