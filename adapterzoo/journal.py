@@ -9,7 +9,7 @@ Who renames holds the folders meanwhile: see `adapterzoo.locking`. Of two who sa
 the one waits, and what it saves is there in the end.
 
 Where a save is killed before its journal is there, its temporary files stay behind and nobody reads them; so does a
-folder that was to become a whole one (`conversion/folder.py`). A later save to the same place removes them: see `sweep`.
+folder that was to become a whole one (`conversion/folder.py`). A later save to the same place removes them: `sweep`.
 """
 
 from __future__ import annotations

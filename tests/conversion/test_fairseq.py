@@ -21,8 +21,8 @@ from adapterzoo.formats.fairseq import BART, ROBERTA, Kind, open_fairseq
 from adapterzoo.formats.foreign import Foreign
 from adapterzoo.store import FileError
 from tests.helpers.fairseq_files import ARGS, TINY, linear, save, tiny_roberta
-from tests.helpers.pickles_here import reading_here
 from tests.helpers.post_norm import fairseq_roberta
+from tests.helpers.processes_here import all_here
 from tests.helpers.real import ROOT
 
 transformers = pytest.importorskip("transformers", reason="parity is with transformers")
@@ -45,7 +45,7 @@ def opened(tmp_path: Path) -> Callable[..., Foreign]:
     def run(source: Path, head: str | None = None, apart: bool = False) -> Foreign:
         folder = tmp_path / f"tensors-{next(made)}"
         folder.mkdir()
-        with nullcontext() if apart else reading_here():
+        with nullcontext() if apart else all_here():
             return open_fairseq(source, folder, head)
 
     return run

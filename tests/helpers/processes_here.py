@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import resource
 import runpy
 import subprocess
 import sys
@@ -39,9 +40,22 @@ def run(words: list[str], **options: Any) -> subprocess.CompletedProcess[Any]:
 
 
 def _read(arguments: list[str]) -> int:
-    with pytest.MonkeyPatch.context() as patch, _same_safe_globals():
-        patch.setattr(unpickling, "limit", lambda size: None)
+    with _bounds_for_now(), _same_safe_globals():
         return unpickling.main(arguments)
+
+
+@contextlib.contextmanager
+def _bounds_for_now() -> Iterator[None]:
+    """Within, this process may set itself bounds, which go afterwards."""
+    kinds = (resource.RLIMIT_AS, resource.RLIMIT_DATA, resource.RLIMIT_CORE)
+    kept, setrlimit = {kind: resource.getrlimit(kind) for kind in kinds}, resource.setrlimit
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resource, "setrlimit", lambda kind, bounds: setrlimit(kind, (bounds[0], kept[kind][1])))
+        try:
+            yield
+        finally:
+            for kind, bounds in kept.items():
+                setrlimit(kind, bounds)
 
 
 @contextlib.contextmanager
@@ -65,7 +79,16 @@ def _ask(words: list[str]) -> int:
     return 0
 
 
+@contextlib.contextmanager
+def all_here() -> Iterator[None]:
+    """Within, the commands start no processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "run", run)
+        yield
+
+
 @pytest.fixture
-def processes_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def processes_here() -> Iterator[None]:
     """The commands start no processes."""
-    monkeypatch.setattr(subprocess, "run", run)
+    with all_here():
+        yield

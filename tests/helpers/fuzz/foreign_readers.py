@@ -25,7 +25,7 @@ from adapterzoo.formats.tensorflow import Bundle
 from tests.helpers import fairseq_files, tensorflow_files
 from tests.helpers.fuzz import on_pickles
 from tests.helpers.fuzz.readers import Reader, make_pickled
-from tests.helpers.pickles_here import reading_here
+from tests.helpers.processes_here import all_here
 from tests.helpers.tiny import tiny_model
 
 
@@ -53,7 +53,7 @@ def make_pickle(folder: Path, **options: Any) -> None:
 
 def load_pickle(_: Any, folder: Path) -> dict[str, Any]:
     """What the converter finds in it; of the model, that is what PyTorch alone finds, if that can read it."""
-    with reading_here(), tempfile.TemporaryDirectory() as scratch:
+    with all_here(), tempfile.TemporaryDirectory() as scratch:
         found = read_pickled(folder / "file.pt", Path(scratch))
         wanted = _of_torch(folder / "file.pt")
         lost = [name for name, one in wanted.items() if one != bits(found.tensors.get(f"model.{name}", NONE))]
@@ -83,7 +83,7 @@ def _converted(folder: Path, known: Callable[[Path], set[str]]) -> dict[str, Any
         folder: where it lies.
         known: the digests of the tensors that its files hold, of which all but zeros must be.
     """
-    with reading_here(), opened(folder, allow_pickle=True) as found:
+    with all_here(), opened(folder, allow_pickle=True) as found:
         checkpoint = open_checkpoint(found.place)
         checkpoint.check()
         AutoAdapterModel.from_pretrained(found.place)
