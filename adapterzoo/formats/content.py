@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,17 @@ from torch import Tensor
 
 from adapterzoo.formats import adapterhub, adapterhub_fusion, hf, peft, shards
 from adapterzoo.formats.lazy import cast, some
-from adapterzoo.store import FileError, Source, contents, find, read_json, read_tensors, write_json, write_tensors
+from adapterzoo.store import (
+    FileError,
+    Source,
+    contents,
+    find,
+    read_json,
+    read_notes,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
 from adapterzoo.writing import together
 
 
@@ -59,6 +69,7 @@ class Content:
         tensors: its tensors by the file's own names; each is read when it is looked at.
         parts: what else lies in the same directory, by its kind, or in folders below, by their paths: the head beside
             an adapter, the adapters and heads of a model, the members of a setup.
+        notes: the texts that a safetensors file has beside its tensors, by name; of models they are not kept.
     """
 
     kind: str
@@ -66,6 +77,7 @@ class Content:
     config: dict[str, Any]
     tensors: Mapping[str, Tensor]
     parts: dict[str, Content] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 def read(source: Source, allow_pickle: bool = False, revision: str | None = None) -> Content:
@@ -85,14 +97,11 @@ def read(source: Source, allow_pickle: bool = False, revision: str | None = None
         names = ", ".join(dict.fromkeys(one.config for one in FILES))
         raise FileNotFoundError(f"{os.fspath(source)!r} has none of {names} that is known; {contents(source)}")
     (first, config), *others = here
-    others = [(one, told) for one, told in others if one.config != first.config]
-    parts = {
-        one.kind: Content(one.kind, one.format, told, _tensors(source, one, allow_pickle, revision))
-        for one, told in others
-    }
+    beside = [(one, told) for one, told in others if one.config != first.config]
+    parts = {one.kind: _read(source, one, told, allow_pickle, revision) for one, told in beside}
     for folder in _below(source, first.below):
         parts[folder.relative_to(source).as_posix()] = read(folder, allow_pickle)
-    return Content(first.kind, first.format, config, _tensors(source, first, allow_pickle, revision), parts)
+    return replace(_read(source, first, config, allow_pickle, revision), parts=parts)
 
 
 def held(source: Source, revision: str | None = None) -> list[tuple[Files, dict[str, Any]]]:
@@ -117,13 +126,17 @@ def held(source: Source, revision: str | None = None) -> list[tuple[Files, dict[
     return whole or there
 
 
-def _tensors(source: Source, files: Files, allow_pickle: bool, revision: str | None) -> Mapping[str, Tensor]:
+def _read(source: Source, files: Files, config: dict[str, Any], allow_pickle: bool, revision: str | None) -> Content:
+    """One of the things that a directory holds."""
+    start = (files.kind, files.format, config)
     if files.kind == "model":
-        return hf.open_checkpoint(source, allow_pickle, revision, kept=False)
+        return Content(*start, hf.open_checkpoint(source, allow_pickle, revision, kept=False))
     path = next((path for name in files.weights if (path := find(source, name, revision)) is not None), None)
     if path is None and files.weights:
         raise FileNotFoundError(f"{os.fspath(source)!r} has {files.config}, but neither {' nor '.join(files.weights)}")
-    return {} if path is None else read_tensors(path, allow_pickle, mapped=True, kept=False)
+    if path is None:
+        return Content(*start, {})
+    return Content(*start, read_tensors(path, allow_pickle, mapped=True, kept=False), notes=read_notes(path))
 
 
 def _below(source: Source, pattern: str | None) -> Iterator[Path]:
@@ -175,7 +188,7 @@ def _write(content: Content, folder: Path, dtype: torch.dtype | None, shard_size
     if stale:
         raise FileExistsError(f"{folder} has {', '.join(stale)}, too; write to another directory")
     for name, keys in names.items():
-        write_tensors(folder / name, some(tensors, keys))
+        write_tensors(folder / name, some(tensors, keys), notes=content.notes)
     if len(names) > 1:
         write_json(folder / shards.INDEX, shards.index(tensors, names))
     write_json(folder / files.config, content.config)

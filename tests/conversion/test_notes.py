@@ -10,7 +10,7 @@ import pytest
 import safetensors
 import safetensors.torch
 
-from adapterzoo import AutoModelForSequenceClassification, FileError, LoRAConfig
+from adapterzoo import AutoModelForSequenceClassification, FileError, LoRAConfig, formats
 from adapterzoo.formats import peft
 from adapterzoo.store import read_notes
 from tests.helpers.adapting import CONFIGS, add_random, same_bits, tensors_of
@@ -48,6 +48,14 @@ def give_note(folder: Path, text: str | None) -> None:
     """Write the tensors anew, with another note or none."""
     tensors = safetensors.torch.load_file(folder / WEIGHTS)
     safetensors.torch.save_file(tensors, folder / WEIGHTS, {} if text is None else {peft.NOTE: text})
+
+
+def test_a_file_that_is_read_and_written_keeps_its_note(folder: Path, tmp_path: Path) -> None:
+    formats.write(formats.read(folder), tmp_path / "b")
+    assert note(tmp_path / "b") == note(folder) != {}
+    files = [sorted(path.name for path in one.iterdir()) for one in (folder, tmp_path / "b")]
+    assert files[0] == files[1]
+    assert [(folder / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files[0]] == [True] * 2
 
 
 def test_configs_and_heads_come_back_as_they_were(model: Any, folder: Path) -> None:
