@@ -81,10 +81,13 @@ def settle(folder: str | os.PathLike[str]) -> None:
 def unfinished(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """Where journals lie of saves to a folder, or to those above it."""
     there = os.path.isdir(folder)
-    for path in dict.fromkeys((os.path.abspath(folder), os.path.realpath(folder)) if there else ()):
-        for root in (Path(path), *Path(path).parents[:ABOVE]):
-            if os.path.isfile(root / JOURNAL):
-                yield root
+    for root in dict.fromkeys((os.path.abspath(folder), os.path.realpath(folder)) if there else ()):
+        for _ in range(1 + ABOVE):  # with plain texts: this is done for each file that is looked for
+            if os.path.isfile(os.path.join(root, JOURNAL)):
+                yield Path(root)
+            below, root = root, os.path.dirname(root)
+            if below == root:
+                break
 
 
 def _finish(root: Path) -> None:

@@ -132,7 +132,7 @@ class Hungry(Planted):
     """Takes memory by what the file says."""
 
     def load(self, host: Any, folder: Path) -> Any:
-        return {"a": super().load(host, folder)["a"], **({"b": torch.ones(1 << 27)} if folder.name == "bad" else {})}
+        return {"a": super().load(host, folder)["a"], **({"b": torch.ones(1 << 26)} if folder.name == "bad" else {})}
 
 
 class Greedy(Planted):

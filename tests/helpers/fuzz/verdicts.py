@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import linecache
 import shutil
@@ -61,10 +62,15 @@ class Bench:
         self.good.mkdir()
         torch.manual_seed(0)
         reader.make(self.good)
-        self.host = reader.host()
+        self.pristine = reader.host()
+        self.host = self._new_host()
         self.before = content_of(self.host)
         verdict, self.content = self._loaded(self.good)
         assert verdict is None, verdict
+
+    def _new_host(self) -> Any:
+        """Another host that is as the first was: a copy is made sooner than a model."""
+        return copy.deepcopy(self.pristine)
 
     def fresh(self) -> Path:
         """A new copy of the example."""
@@ -99,11 +105,11 @@ class Bench:
             if problem is None and content_of(host) != self.before:
                 problem = f"refused, but changed: {differences(content_of(host), self.before)}"
             if problem is not None:
-                self.host = reader.host()
+                self.host = self._new_host()
                 return Verdict("defect", problem, traceback.format_exc()), None
             return Verdict("refused", type(error).__name__, traceback.format_exc()), None
         if reader.of_host:
-            self.host = reader.host()
+            self.host = self._new_host()
         content = content_of(host if reader.of_host else found)
         try:
             problem = self._survives(host, found, content, folder)
@@ -119,7 +125,7 @@ class Bench:
             return None if content_of(reader.load(None, folder)) == content else "looked at again, it is another"
         shutil.rmtree(self.again, ignore_errors=True)
         reader.save(host, found, self.again)
-        other = reader.host()
+        other = self._new_host()
         second = reader.load(other, self.again)
         again = content_of(other if reader.of_host else second)
         if again != content:
