@@ -8,8 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from adapterzoo.conversion import written_by
-from adapterzoo.conversion.adapters import guessed_network, head_beside, layers_of, made_for
+from adapterzoo.conversion.adapters import guessed_network, head_beside, layers_of, made_for, origin
 from adapterzoo.conversion.facts import tensor_row, weights
 from adapterzoo.core.blank import blank
 from adapterzoo.core.config import NetworkConfig
@@ -56,9 +55,7 @@ def fusion_content(
         "fuses": list(file.adapters),
         "method": _preset(file.config),
         "config": file.config.to_dict(),
-        "version": content.get("version"),
-        "library": written_by.of_adapterhub(content, stored),
-        "made_for": {key: content.get(key) for key in ("model_class", "model_name")},
+        **origin(content, stored),
         "sizes": {"width": network.width, "layers": layers_of(placed.sources)},
         **weights(stored, placed.sources.values()),
         "tensors": [
