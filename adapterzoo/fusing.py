@@ -306,8 +306,10 @@ def load_setup(
     adapters = {**dict(model.adapters.items()), **{one.name: one.adapter for one in loaded}}
     fusions = {name: made for name in fusions_in(block) if (made := reader.fusion(name, adapters)) is not None}
     placers = [place for head in heads_in(heads) if (place := reader.head(head)) is not None]
-    if heads is True and (place := model.head_reader(source, "default", allow_pickle, version)) is not None:
-        placers.append(place)
+    if heads is True:  # that of a class with a fixed head; one with flexible heads gives it the name that it is read by
+        own = model.head_reader(source, "default", allow_pickle, version)
+        placers += [] if own is None else [own]
+        heads = True if model.static is not None else None if own is None else "default"
     if reader.problems:
         raise ValueError(f"the adapter setup in {source!s} does not fit:\n  " + "\n  ".join(reader.problems))
     Plan(block, adapters, model.base, fusions=fusions)  # for its errors

@@ -8,8 +8,6 @@ import hashlib
 import json
 import os
 import re
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,8 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.helpers import outside
 from tests.helpers.hub_repos import LARGE, WRITER, Repository, etag
-from tests.helpers.real import ROOT
 
 BROKEN = "org/broken"
 """A repository for which the server has nothing but errors."""
@@ -293,10 +291,9 @@ def call_from_outside(
         environment: more of its environment.
     """
     plain = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
-    command = [sys.executable, "-m", module, json.dumps(calls)]
     quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "NO_PROXY": "*"}
     env = {**plain, **quiet, "HF_HOME": str(home), **environment}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    done = outside.run(module, json.dumps(calls), env)
     assert done.returncode == 0, done.stderr
     results: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
     return results
