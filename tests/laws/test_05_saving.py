@@ -132,6 +132,26 @@ def test_a_setup_over_rows_and_its_heads(architecture, tmp_path):
     assert_same(loaded(**batch).head_outputs, model(**batch).head_outputs)
 
 
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_setup_with_a_fixed_head_gives_it_to_a_flexible_model_by_name(beside, tmp_path):
+    fixed = tiny_model("bert", "ForSequenceClassification", num_labels=3)
+    add_random(fixed, "a", "lora[r=2]")
+    fixed.set_active_adapters("a")
+    fixed.save_adapter_setup(tmp_path, "a", head_setup=True)
+    if not beside:
+        for path in tmp_path.glob("*head*"):
+            path.unlink()
+    flexible = class_named("bert", "AdapterModel").from_config(fixed.config)
+    flexible.base.load_state_dict(fixed.base.state_dict())
+    setup, heads = flexible.load_adapter_setup(tmp_path, set_active=True)
+    assert (heads, flexible.active_head) == (
+        ("default", "default") if beside else (None, "a")
+    )  # "a" lies beside the adapter
+    flexible.save_adapter_setup(tmp_path / "again", setup, heads)
+    batch = batch_for(fixed, decoder=False)
+    assert torch.equal(flexible.eval()(**batch).logits, fixed.eval()(**batch).logits)
+
+
 @pytest.mark.parametrize("architecture", NAMES)
 def test_saving_changes_nothing(architecture, tmp_path):
     model = add_all(tiny_model(architecture))
