@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 import torch
 
-from tests.helpers import real
+from tests.helpers import quick, real
 
 # Before anything imports huggingface_hub or tokenizers, which read these once.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -29,6 +29,11 @@ def seeded() -> None:
     """Start every test from the same random state, whatever ran before it."""
     random.seed(0)
     torch.manual_seed(0)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave a part of the largest products to `make test-slow`."""
+    quick.leave_for_slow(items)
 
 
 def found_or_skip(place: Callable[..., Path], *names: str) -> Path:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
@@ -76,6 +77,9 @@ def _counted(network: NetworkConfig, given: Shapes, shapes: Callable[[NetworkCon
     """
     if len(network.stacks()) == 1:
         return network
+    with suppress(ValueError):
+        if _without_numbers(shapes(network)) != _without_numbers(given):
+            return network  # there is more amiss than how many layers there are
     first = next(iter(network.stacks()))
     for more in range(MOST_LEFT_OUT):
         with suppress(ValueError):
@@ -83,6 +87,10 @@ def _counted(network: NetworkConfig, given: Shapes, shapes: Callable[[NetworkCon
             if shapes(larger).keys() <= given.keys() and given.keys() <= shapes(larger).keys():
                 return larger
     return network
+
+
+def _without_numbers(names: Iterable[str]) -> set[str]:
+    return {re.sub(r"\d+", "", name) for name in names}
 
 
 def _with_room(network: NetworkConfig, shapes: Callable[[NetworkConfig], Shapes]) -> NetworkConfig:

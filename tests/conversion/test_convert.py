@@ -76,7 +76,13 @@ def test_a_converted_checkpoint_computes_the_same_here_and_there(case: Case, con
     check(case, converted(case))
 
 
-@each(list({case.architecture.name: case for case in CASES}.values()))
+OF_EACH = list({case.architecture.name: case for case in CASES}.values())
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=case.name, marks=[pytest.mark.slow] * (number > 2)) for number, case in enumerate(OF_EACH)],
+)
 def test_so_does_one_that_another_process_read_from_a_pickle(case: Case, converted: Any) -> None:
     check(case, converted(case, "bin"))
 

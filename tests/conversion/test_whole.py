@@ -62,8 +62,8 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, number: int, error: type[BaseExcept
 @pytest.mark.parametrize(
     ("there", "error", "code"),
     [
-        ("nothing and no parent", OSError, 1),
-        ("an empty folder", KeyboardInterrupt, 130),
+        pytest.param("nothing and no parent", OSError, 1, marks=pytest.mark.slow),
+        pytest.param("an empty folder", KeyboardInterrupt, 130, marks=pytest.mark.slow),
         ("another model", KeyboardInterrupt, 130),
     ],
 )

@@ -62,7 +62,10 @@ def graphs():
     return counters["stats"]["unique_graphs"]
 
 
-@pytest.mark.parametrize("architecture", DISTINCT)
+@pytest.mark.parametrize(
+    "architecture",
+    [name if name in ("bert", "bart") else pytest.param(name, marks=pytest.mark.slow) for name in DISTINCT],
+)
 def test_each_stack_is_one_graph_without_adapters_and_with_all_of_them_by_row(architecture):
     model = compiled(one_layer(architecture), dynamic=False)
     stacks = len(model.base.config.stacks())

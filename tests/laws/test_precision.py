@@ -158,7 +158,7 @@ def test_every_composition(architecture, composition, method, dtype, autocast):
     check(place.model.float().train(), place.batch, dtype, autocast, **compositions()[composition].call)
 
 
-@each_way()
+@each_way(pytest.mark.slow)
 @pytest.mark.parametrize("model_kind", MODELS)
 def test_every_method_in_one_batch_and_all_outputs(model_kind, dtype, autocast):
     model = add_all(MODELS[model_kind](model_kind).train())

@@ -1,0 +1,44 @@
+"""Which tests of many cases times many architectures are quick: not all of each relative's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import pytest
+
+from tests.helpers.tiny import NAMES
+
+FIRST = ("bart", "bert", "roberta", "encoder-decoder")
+"""The architectures that are always run: the first of each family, and the pair."""
+
+MANY = 3 * len(NAMES)
+"""Cases of one test from which on it is a product of cases and architectures."""
+
+TURN = 3
+"""Of a product, each relative has one case in so many, another than its neighbours have."""
+
+
+def leave_for_slow(items: Iterable[pytest.Item]) -> None:
+    """Mark as slow what of such products is left to `make test-slow`. The comparisons with peers stay whole."""
+    functions = [item for item in items if isinstance(item, pytest.Function) and "/parity_" not in item.nodeid]
+    counts = Counter(_function(item) for item in functions)
+    seen: Counter[tuple[str, str]] = Counter()
+    for item in functions:
+        architecture = _architecture(item)
+        if architecture is None or architecture in FIRST or counts[_function(item)] < MANY:
+            continue
+        place = seen[_function(item), architecture] + NAMES.index(architecture)
+        seen[_function(item), architecture] += 1
+        if place % TURN:
+            item.add_marker(pytest.mark.slow)
+
+
+def _function(item: pytest.Function) -> str:
+    return item.nodeid.partition("[")[0]
+
+
+def _architecture(item: pytest.Function) -> str | None:
+    """The architecture that a test is of, by its parameters; None where there is none."""
+    given = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return next((value for value in given if isinstance(value, str) and value in NAMES), None)
