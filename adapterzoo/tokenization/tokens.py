@@ -74,7 +74,7 @@ def add_listed(backend: Any, settings: Mapping[str, Any], added: Mapping[str, in
         added: the older `added_tokens.json`, token → id.
 
     Raises:
-        ValueError: a token would get another id than its file says.
+        ValueError: a token would get another id than its file says, or that of another token.
     """
     specials = specials_of(settings)
     if not fits(added, Mapping[str, int]):
@@ -100,3 +100,6 @@ def _add(backend: Any, token: Any, number: int | None) -> None:
     got = backend.token_to_id(token.content)
     if number is not None and got != number:
         raise ValueError(f"the config files give the token {token.content!r} the id {number}, the vocabulary {got}")
+    other = backend.model.id_to_token(got)
+    if other not in (None, token.content):  # where the vocabulary leaves ids out, the next one may be taken
+        raise ValueError(f"the added token {token.content!r} would have the id {got}, which is that of {other!r}")

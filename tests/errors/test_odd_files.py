@@ -195,3 +195,13 @@ def test_ids_of_a_vocabulary_are_each_tokens_own(number, said, tmp_path):
     (tmp_path / "merges.txt").write_text("#version: 0.2\n")
     with refuses(FileError, said):
         Tokenizer.from_pretrained(tmp_path)
+
+
+def test_an_added_token_takes_no_other_tokens_id(tmp_path):
+    """A vocabulary in which a token is there twice leaves an id out, and counts one token less than it has ids."""
+    small_folder(tmp_path)
+    words = (tmp_path / "vocab.txt").read_text().split()
+    (tmp_path / "vocab.txt").write_text("\n".join([words[-1], *words]))
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"<x>": len(words)}))
+    with refuses(ValueError, f"the added token '<x>' would have the id {len(words)}, which is that of {words[-1]!r}"):
+        Tokenizer.from_pretrained(tmp_path)

@@ -292,6 +292,7 @@ READERS: dict[str, Reader] = {
         two_hosts,
         lambda m, d: m.load_adapter_fusion(d, set_active=True),
         lambda m, name, d: m.save_adapter_fusion(d, name),
+        spare=lambda name: name.endswith(".steps"),  # of the temperature, which their library does not save
     ),
     "setup": Reader(
         make_setup,
