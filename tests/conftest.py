@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 import torch
 
-from tests.helpers import quick, real
+from tests.helpers import real
 
 # Before anything imports huggingface_hub or tokenizers, which read these once.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -33,6 +33,8 @@ def seeded() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave a part of the largest products to `make test-slow`."""
+    from tests.helpers import quick  # which imports the package, and that what reads the settings above
+
     quick.leave_for_slow(items)
 
 
