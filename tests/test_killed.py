@@ -50,7 +50,7 @@ def killed_at_every_step(
         seen.append(check(case, folder, versions))
 
 
-STEPS = pytest.mark.parametrize("stride", [pytest.param(7, id="some"), pytest.param(1, id="every", marks=SLOW)])
+STEPS = pytest.mark.parametrize("stride", [pytest.param(15, id="some"), pytest.param(1, id="every", marks=SLOW)])
 
 
 @STEPS

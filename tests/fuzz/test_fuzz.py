@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(
     reason="inputs run in forked children with a limit of memory: on Linux",
 )
 
-SOME, MANY = 90, 900
+SOME, MANY = 75, 600
 """Inputs for each reader: of this test, which is quick, and of the slow one."""
 
 SLOW = (

@@ -48,7 +48,13 @@ def decoder_rows(request) -> Alone:
 
 
 @pytest.mark.parametrize(
-    ("rows", "first", "second"), PLACES, ids=["-".join(place) for place in PLACES], indirect=["rows"], scope="module"
+    ("rows", "first", "second"),
+    [
+        pytest.param(*place, id="-".join(place), marks=[pytest.mark.slow] * (number % 2))
+        for number, place in enumerate(PLACES)
+    ],
+    indirect=["rows"],
+    scope="module",
 )
 def test_any_two_methods_share_a_batch(rows, first, second):
     second = second if second != first else f"{first}'s twin"
