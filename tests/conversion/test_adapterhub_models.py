@@ -133,20 +133,33 @@ CONFIGS_THERE = {
 }
 
 
+LORAS = ("b", "v", "u", "m")
+
+
+def configs_there(architecture: str) -> dict[str, str]:
+    """The adapters of a model of the peer's; of DeBERTa, but LoRAs: these are refused (test_differences_deberta)."""
+    joint = any(row.turns > 1 for row in ARCHITECTURES[architecture].rows)
+    return {name: text for name, text in CONFIGS_THERE.items() if not (joint and name in LORAS)}
+
+
 def peer_model(architecture: str, folder: Path, **how: Any) -> Any:
     """A model of the peer's with random adapters and heads, saved."""
     torch.manual_seed(0)
     kind = flexible_class(ARCHITECTURES[architecture])
     config = kind.config_class(**tiny_config(architecture).to_dict())
     theirs = kind._from_config(config, attn_implementation="eager").eval()
-    for name, text in CONFIGS_THERE.items():
+    configs = configs_there(architecture)
+    for name, text in configs.items():
         theirs.add_adapter(name, config=text)
     theirs.add_adapter_fusion(["a", "e"])
     for kind_of_head in ("classification", "seq2seq_lm", "masked_lm", "tagging"):
         if kind_of_head in theirs.head_types:
             ADD[kind_of_head](theirs, kind_of_head)
     randomise(nn.ParameterList(theirs.parameters()), 0.1)
-    for name in CONFIGS_THERE:
+    for key, parameter in theirs.named_parameters():
+        if key.endswith("in_proj.bias"):  # which DeBERTa does not have
+            parameter.data.zero_()
+    for name in configs:
         for key, parameter in peer_parameters(theirs, name).items():
             if key.rpartition(".")[2] in ("vera_D", "vera_B"):
                 parameter.data.copy_(parameter.data.diagonal().diag())
@@ -158,11 +171,12 @@ def peer_model(architecture: str, folder: Path, **how: Any) -> Any:
 def test_what_it_saved_loads_here_with_adapters_and_heads(architecture: str, tmp_path: Path) -> None:
     theirs = peer_model(architecture, tmp_path / "src")
     model = adapterzoo.AutoAdapterModel.from_pretrained(tmp_path / "src")
-    assert set(model.adapters) == set(CONFIGS_THERE) and list(model.fusions) == ["a,e"]
+    assert set(model.adapters) == set(configs_there(architecture)) and list(model.fusions) == ["a,e"]
     assert set(model.heads) == set(theirs.heads) and model.active_head == theirs.active_head
     assert not {"adapters", "prediction_heads"} & set(model.config.extra)
     same_everywhere(model, theirs)
-    converted = convert(tmp_path / "src", tmp_path / "dst", "--to", "adapterzoo", "--verify")
+    spare = ("--drop", "*in_proj.bias") * any("in_proj.bias" in name for name in theirs.state_dict())
+    converted = convert(tmp_path / "src", tmp_path / "dst", "--to", "adapterzoo", "--verify", *spare)
     same_everywhere(adapterzoo.AutoAdapterModel.from_pretrained(converted), theirs)
     back = convert(converted, tmp_path / "back", "--to", "adapterhub")
     again = adapters().AutoAdapterModel.from_pretrained(back, attn_implementation="eager")
