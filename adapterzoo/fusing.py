@@ -309,7 +309,8 @@ def load_setup(
     if heads is True:  # that of a class with a fixed head; one with flexible heads gives it the name that it is read by
         own = model.head_reader(source, "default", allow_pickle, version)
         placers += [] if own is None else [own]
-        heads = True if model.static is not None else None if own is None else "default"
+        if model.static is None:
+            heads = None if own is None else "default"
     if reader.problems:
         raise ValueError(f"the adapter setup in {source!s} does not fit:\n  " + "\n  ".join(reader.problems))
     Plan(block, adapters, model.base, fusions=fusions)  # for its errors

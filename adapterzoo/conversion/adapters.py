@@ -85,7 +85,7 @@ def adapter_content(
         "name": file.name,
         "method": config.architecture or "bottleneck",
         "config": file.config.to_dict(),
-        **origin(content, stored),
+        **written_by.origin(content, stored),
         "sizes": {"width": network.width, "layers": layers_of(placed.sources)},
         **weights(stored, [key for key in stored if key not in (*placed.unexpected, *placed.unused)]),
         "tensors": [
@@ -116,15 +116,6 @@ def made_for(where: str, content: Mapping[str, Any]) -> tuple[Architecture, int]
     if wrong:
         raise FileError(f"{where}: {wrong[0]}")
     return architecture, width
-
-
-def origin(content: Mapping[str, Any], stored: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What an adapter's or a fusion's files say of who wrote them, and beside which model."""
-    return {
-        "version": content.get("version"),
-        "library": written_by.of_adapterhub(content, stored),
-        "made_for": {key: content.get(key) for key in ("model_class", "model_name")},
-    }
 
 
 def head_beside(source: Source, allow_pickle: bool) -> dict[str, Any] | None:

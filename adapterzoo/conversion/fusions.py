@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from adapterzoo.conversion.adapters import guessed_network, head_beside, layers_of, made_for, origin
+from adapterzoo.conversion import written_by
+from adapterzoo.conversion.adapters import guessed_network, head_beside, layers_of, made_for
 from adapterzoo.conversion.facts import tensor_row, weights
 from adapterzoo.core.blank import blank
 from adapterzoo.core.config import NetworkConfig
@@ -55,7 +56,7 @@ def fusion_content(
         "fuses": list(file.adapters),
         "method": _preset(file.config),
         "config": file.config.to_dict(),
-        **origin(content, stored),
+        **written_by.origin(content, stored),
         "sizes": {"width": network.width, "layers": layers_of(placed.sources)},
         **weights(stored, placed.sources.values()),
         "tensors": [

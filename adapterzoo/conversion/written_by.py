@@ -15,6 +15,15 @@ _FIRST = (
 """Parts of tensors' names that adapter-transformers had in version 1 alone."""
 
 
+def origin(content: Mapping[str, Any], keys: Iterable[str] = ()) -> dict[str, Any]:
+    """What one of AdapterHub's files says of who wrote it, and beside which model; see `of_adapterhub`."""
+    return {
+        "version": content.get("version"),
+        "library": of_adapterhub(content, keys),
+        "made_for": {key: content.get(key) for key in ("model_class", "model_name")},
+    }
+
+
 def of_adapterhub(content: Mapping[str, Any], keys: Iterable[str] = ()) -> str:
     """What wrote one of AdapterHub's files.
 
