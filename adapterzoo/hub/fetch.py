@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
@@ -109,13 +110,14 @@ class Pinned:
 
     def _download(self, name: str) -> Path | None:
         try:
-            place = huggingface_hub.hf_hub_download(
-                self.repository,
-                name,
-                revision=self.commit or self.revision,
-                token=self.token,
-                local_files_only=self.cached_only,
-            )
+            with as_os_errors():
+                place = huggingface_hub.hf_hub_download(
+                    self.repository,
+                    name,
+                    revision=self.commit or self.revision,
+                    token=self.token,
+                    local_files_only=self.cached_only,
+                )
         except huggingface_hub.errors.LocalEntryNotFoundError as error:
             raise FileNotFoundError(self._not_to_be_had(error)) from error
         except huggingface_hub.errors.EntryNotFoundError:
@@ -136,7 +138,8 @@ class Pinned:
         if path.is_symlink():  # to the content, under that name
             return path.resolve().name
         url = huggingface_hub.hf_hub_url(self.repository, name, revision=self.commit)
-        return huggingface_hub.get_hf_file_metadata(url, token=self.token).etag or ""
+        with as_os_errors():
+            return huggingface_hub.get_hf_file_metadata(url, token=self.token).etag or ""
 
     def _noted(self, path: Path) -> Path:
         """Note in the cache, with the first file that is there, which commit the revision means: for offline times."""
@@ -209,6 +212,24 @@ def _shown(names: Iterable[str]) -> str:
 def status_of(error: Exception) -> int | None:
     """The number of the answer that an error came of; None where there was none."""
     return getattr(getattr(error, "response", None), "status_code", None)
+
+
+@contextlib.contextmanager
+def as_os_errors() -> Iterator[None]:
+    """Errors of the network within are OSErrors, whatever the Hub's library sends its requests with.
+
+    Since its version 1 it sends them with httpx, whose errors are none.
+
+    Raises:
+        ConnectionError: the Hub was not reached, or what it sent broke off.
+    """
+    try:
+        yield
+    except Exception as error:
+        httpx = sys.modules.get("httpx")  # where it was never imported, no error is one of its own
+        if httpx is None or isinstance(error, OSError) or not isinstance(error, httpx.HTTPError):
+            raise
+        raise ConnectionError(f"the Hub was not reached, or what it sent broke off: {error}") from error
 
 
 def _leaves_the_cache(error: Exception) -> bool:

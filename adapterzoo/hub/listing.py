@@ -11,7 +11,7 @@ import huggingface_hub
 from adapterzoo.core.fields import fits
 from adapterzoo.formats import adapterhub
 from adapterzoo.hub.card import LIBRARY, TAGS
-from adapterzoo.hub.fetch import Token, visit
+from adapterzoo.hub.fetch import Token, as_os_errors, visit
 from adapterzoo.store import find, read_json
 
 _TASK = "adapterhub:"
@@ -53,10 +53,11 @@ def list_adapters(model_name: str | None = None, *, token: Token = None) -> list
         OSError: the Hub cannot be asked.
     """
     api, found = huggingface_hub.HfApi(token=token), {}
-    for tag in (TAGS[0], LIBRARY):
-        for info in api.list_models(filter=tag, full=True, cardData=True, fetch_config=True):
-            one = _info(info)
-            found[one.adapter_id] = one
+    with as_os_errors():
+        for tag in (TAGS[0], LIBRARY):
+            for info in api.list_models(filter=tag, full=True, cardData=True, fetch_config=True):
+                one = _info(info)
+                found[one.adapter_id] = one
     return [one for one in found.values() if model_name is None or one.model_name == model_name]
 
 
@@ -72,7 +73,8 @@ def get_adapter_info(adapter_id: str, *, token: Token = None) -> AdapterInfo | N
     """
     api = huggingface_hub.HfApi(token=token)
     try:
-        info = api.model_info(adapter_id)
+        with as_os_errors():
+            info = api.model_info(adapter_id)
     except (huggingface_hub.errors.RepositoryNotFoundError, huggingface_hub.errors.HFValidationError):
         return None
     found = _info(info)

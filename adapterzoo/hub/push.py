@@ -13,7 +13,7 @@ import huggingface_hub
 
 from adapterzoo.formats import adapterhub
 from adapterzoo.hub import card
-from adapterzoo.hub.fetch import GIVE_TOKEN, Token, status_of
+from adapterzoo.hub.fetch import GIVE_TOKEN, Token, as_os_errors, status_of
 from adapterzoo.store import write_text
 from adapterzoo.writing import together
 
@@ -49,6 +49,7 @@ def push(target: Target, write: Callable[[Path], None], text: Callable[[str], st
 
     Raises:
         PermissionError: the token may not do that.
+        OSError: the Hub cannot be reached, or refuses otherwise.
         ValueError: the repository is public and shall be private.
     """
     with _folder(target.local_path) as folder, _permitted(target.repo_id):
@@ -116,7 +117,8 @@ def _folder(given: str | os.PathLike[str] | None) -> Iterator[Path]:
 def _permitted(repository: str) -> Iterator[None]:
     """Tells in plain words that the token may not do what is done within."""
     try:
-        yield
+        with as_os_errors():
+            yield
     except huggingface_hub.errors.HfHubHTTPError as error:
         if status_of(error) in (401, 403):
             message = f"the Hub does not let us write to {repository!r}: {GIVE_TOKEN} that may write there ({error})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 import pytest
@@ -23,15 +23,21 @@ def leave_for_slow(items: Iterable[pytest.Item]) -> None:
     """Mark as slow what of such products is left to `make test-slow`. The comparisons with peers stay whole."""
     functions = [item for item in items if isinstance(item, pytest.Function) and "/parity_" not in item.nodeid]
     counts = Counter(_function(item) for item in functions)
-    seen: Counter[tuple[str, str]] = Counter()
+    cases: dict[tuple[str, str], list[pytest.Function]] = defaultdict(list)
     for item in functions:
         architecture = _architecture(item)
-        if architecture is None or architecture in FIRST or counts[_function(item)] < MANY:
-            continue
-        place = seen[_function(item), architecture] + NAMES.index(architecture)
-        seen[_function(item), architecture] += 1
-        if place % TURN:
-            item.add_marker(pytest.mark.slow)
+        if architecture is not None and architecture not in FIRST and counts[_function(item)] >= MANY:
+            cases[_function(item), architecture].append(item)
+    for (_, architecture), own in cases.items():
+        quick = places(len(own), NAMES.index(architecture))
+        for place, item in enumerate(own):
+            if place not in quick:
+                item.add_marker(pytest.mark.slow)
+
+
+def places(cases: int, turn: int) -> set[int]:
+    """Which of so many cases are quick for the architecture whose turn it is: one at least."""
+    return set(range(-turn % TURN, cases, TURN)) or {turn % cases}
 
 
 def _function(item: pytest.Function) -> str:

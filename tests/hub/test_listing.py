@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.helpers.hub import NOWHERE
 from tests.helpers.hub_repos import READER, WRITER, Repository
 
 
@@ -48,7 +49,12 @@ def told(hub, ask, folder):
         "closed": {"do": "get_adapter_info", "adapter_id": "org/private"},
         "open": {"do": "get_adapter_info", "adapter_id": "org/private", "token": READER},
     }
-    return {**ask(calls), "offline": ask({"all": calls["all"]}, HF_HUB_OFFLINE="1")["all"]}
+    away = {"all": calls["all"], "named": calls["named"], "push": push}
+    return {
+        **ask(calls),
+        "offline": ask({"all": calls["all"]}, HF_HUB_OFFLINE="1")["all"],
+        **{f"unreached {call}": found for call, found in ask(away, HF_ENDPOINT=NOWHERE).items()},
+    }
 
 
 def result(told, call):
@@ -98,3 +104,8 @@ def test_what_is_not_there_is_none(told, call):
 
 def test_offline_there_is_no_list(told):
     assert "OSError" in told["offline"]["error"] and "offline" in told["offline"]["message"]
+
+
+@pytest.mark.parametrize("call", ["all", "named", "push"])
+def test_a_hub_that_is_not_reached_is_an_os_error(told, call):
+    assert "OSError" in told[f"unreached {call}"]["error"]

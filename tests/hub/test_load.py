@@ -8,10 +8,10 @@ from urllib.parse import unquote
 import pytest
 
 from adapterzoo import AutoAdapterModel
+from tests.helpers.hub import NOWHERE
 from tests.helpers.hub_repos import Repository, etag
 from tests.helpers.tokenizing import SMALL_VOCAB
 
-NOWHERE = "http://127.0.0.1:9"  # nobody listens there
 NAMES = ["en", "mrpc", "alone"]
 
 

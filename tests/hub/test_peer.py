@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import huggingface_hub
+import pytest
 import torch
+from packaging.version import Version
 
 from tests.helpers.hub import call_from_outside
 from tests.helpers.hub_repos import WRITER
-from tests.helpers.peer_adapters import adapters
 from tests.helpers.tiny import tiny_model
 
 
+@pytest.mark.skipif(Version(huggingface_hub.__version__) >= Version("1"), reason="adapters needs huggingface_hub 0")
 def test_pushes_load_in_either_library(hub, tmp_path):
+    from tests.helpers.peer_adapters import adapters  # which under version 1 cannot be imported
+
     adapters()  # or the test is skipped
     model = tiny_model("bert")
     model.save_pretrained(tmp_path / "model")
