@@ -77,15 +77,14 @@ def _counted(network: NetworkConfig, given: Shapes, shapes: Callable[[NetworkCon
     """
     if len(network.stacks()) == 1:
         return network
-    with suppress(ValueError):
-        if _without_numbers(shapes(network)) != _without_numbers(given):
-            return network  # there is more amiss than how many layers there are
     first = next(iter(network.stacks()))
-    for more in range(MOST_LEFT_OUT):
+    for more in (0, MOST_LEFT_OUT, *range(1, MOST_LEFT_OUT)):  # the largest tells whether to try those between
         with suppress(ValueError):
             larger = put(network, (first,), "layers", network.first.layers + more)
-            if shapes(larger).keys() <= given.keys() and given.keys() <= shapes(larger).keys():
+            if shapes(larger).keys() == given.keys():
                 return larger
+            if more == MOST_LEFT_OUT and not _without_numbers(given) <= _without_numbers(shapes(larger)):
+                return network  # there is more amiss than how many layers there are
     return network
 
 

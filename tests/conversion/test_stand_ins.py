@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import torch
 
 from adapterzoo import LoRAConfig
 from adapterzoo.archs import ARCHITECTURES
+from adapterzoo.conversion import sizes
 from adapterzoo.conversion.adapter_files import convert_adapter
-from adapterzoo.conversion.sizes import MOST_LAYERS
+from adapterzoo.conversion.sizes import MOST_LAYERS, MOST_LEFT_OUT
 from adapterzoo.conversion.stand_ins import stand_ins
 from adapterzoo.formats import Content, read
+from adapterzoo.nn.transformer import Transformer
 from tests.helpers.adapting import CONFIGS, add_random
 from tests.helpers.converting import Command, command, facts
 from tests.helpers.matrix import differences
@@ -24,6 +27,8 @@ __all__ = ["command"]  # a fixture
 LARGE = {"hidden_size": 40, "intermediate_size": 28, "vocab_size": 51, "num_hidden_layers": 5}
 UNLIKE = {"d_model": 40, "encoder_layers": 3, "decoder_layers": 1, "encoder_ffn_dim": 28, "decoder_ffn_dim": 12}
 SIZES = [("bert", LARGE), ("electra", {**LARGE, "embedding_size": 12}), ("bart", {**UNLIKE, "vocab_size": 51})]
+
+LEFT_OUT = [("bert", (1,)), ("distilbert", (1,)), ("bart", (1,)), ("bart", (3,)), ("bart", (2, 3))]
 
 
 def saved(architecture: str, kind: str, folder: Path, to: str = "adapterhub", **changes: Any) -> Any:
@@ -82,11 +87,11 @@ def test_sums_with_a_models_own_values_are_no_values_without_it(to: str, tmp_pat
             assert all(bool(tensors[key].isfinite().all()) for key in tensors)
 
 
-@pytest.mark.parametrize(("architecture", "left_out"), [("bert", 1), ("distilbert", 1), ("bart", 1), ("bart", 3)])
-def test_layers_that_were_left_out_stay_so(architecture: str, left_out: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("architecture", "left_out"), LEFT_OUT)
+def test_layers_that_were_left_out_stay_so(architecture: str, left_out: tuple[int, ...], tmp_path: Path) -> None:
     """Of the last layers that were, the files have no tensors; what is written must not mean them all the same."""
-    model = tiny_model(architecture)
-    add_random(model, "a", LoRAConfig(r=2, leave_out=(left_out,), alpha_pattern={"attn.q": 3}))
+    model = tiny_model(architecture, **({"encoder_layers": 4} if len(left_out) > 1 else {}))
+    add_random(model, "a", LoRAConfig(r=2, leave_out=left_out, alpha_pattern={"attn.q": 3}))
     model.save_adapter(tmp_path / "hub", "a")
     model.save_adapter(tmp_path / "peft", "a", to="peft")
     for source, to in (("hub", "hub"), ("hub", "peft"), ("peft", "peft")):
@@ -124,3 +129,18 @@ def test_nobody_makes_thousands_of_layers() -> None:
     prefix = {"prompt_embeddings": torch.zeros(2, 2 * 10**6 * 8, device="meta")}
     network = stand_ins(Content("adapter", "peft", content, prefix), "bert")[0].base.config
     assert network.layers <= MOST_LAYERS
+
+
+def test_odd_names_are_not_taken_for_layers_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where another name is wrong than a layer's number, no number of layers mends it: none is tried in vain."""
+    made: list[Any] = []
+    monkeypatch.setattr(sizes, "Transformer", lambda network: made.append(network) or Transformer(network))
+    model = tiny_model("bart", encoder_layers=4)
+    add_random(model, "a", LoRAConfig(r=2, leave_out=(2, 3)))
+    model.save_adapter(tmp_path, "a")
+    content = read(tmp_path)
+    assert stand_ins(content, "bart")[0].base.config.layers == model.base.config.layers
+    tried = len(made)
+    odd = {f"{key}.more" if ".layers.0." in key else key: tensor for key, tensor in content.tensors.items()}
+    stand_ins(replace(content, tensors=odd), "bart")
+    assert 0 < tried < MOST_LEFT_OUT and len(made) - tried < MOST_LEFT_OUT
