@@ -171,12 +171,13 @@ def flexible_head(
         ValueError: it does not fit, or its class has no table.
     """
     file.check_for(model)
+    dtype = model.base.token.weight.dtype
     if file.config is not None:
         named = {key: value for key, value in file.config.items() if id2label is None or key != "label2id"}
         # A custom head's class may compute what it likes when it is made; of the others it is known that they do not.
         with blank() if named.get("head_type") in HEADS else nullcontext():
             head = make_head(model, name, named if id2label is None else {**named, "id2label": id2label})
-        fill_flexible(head, file)
+        fill_flexible(head.to(dtype=dtype), file)
         return head
     found = static_of(file, model.architecture)
     if found is None:
@@ -186,7 +187,7 @@ def flexible_head(
     with blank():
         head = make_head(model, name, config)
         head = _as_it_was(model, head, file, given=() if id2label is None else ("label2id",))
-    fill_from_static(head, file, found[1])
+    fill_from_static(head.to(dtype=dtype), file, found[1])
     return head
 
 

@@ -118,11 +118,11 @@ class StaticModel(Model):
         if file.labels is not None and len(file.labels) != self.config.num_labels:
             raise ValueError(f"the head in the file has {len(file.labels)} labels, the model {self.config.num_labels}")
         named = type(self.config)(**{**self.config.to_dict(), "id2label": file.labels or self.config.id2label})
-        with blank():
-            head = make_head(self, "default", self.static.flexible(named))
-        head_files.fill_from_static(head, file, self.static)
         like = self.base.token.weight
-        head.to(device=like.device, dtype=like.dtype).train(self.training)
+        with blank():
+            head = make_head(self, "default", self.static.flexible(named)).to(dtype=like.dtype)
+        head_files.fill_from_static(head, file, self.static)
+        head.to(device=like.device).train(self.training)
 
         def place() -> None:
             head.tie(self)

@@ -18,12 +18,18 @@ DTYPES = {
     torch.int16: "I16",
     torch.int32: "I32",
     torch.int64: "I64",
+    torch.uint16: "U16",
+    torch.uint32: "U32",
+    torch.uint64: "U64",
     torch.float16: "F16",
     torch.bfloat16: "BF16",
     torch.float32: "F32",
     torch.float64: "F64",
     torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e4m3fnuz: "F8_E4M3FNUZ",
     torch.float8_e5m2: "F8_E5M2",
+    torch.float8_e5m2fnuz: "F8_E5M2FNUZ",
+    torch.complex64: "C64",
 }
 """What the format calls dtypes."""
 
@@ -85,7 +91,7 @@ def write(
     Raises:
         ValueError: a dtype has no name in this format.
     """
-    header: dict[str, Any] = {"__metadata__": {**notes, "format": "pt"}}
+    header: dict[str, Any] = {"__metadata__": dict(sorted({**notes, "format": "pt"}.items()))}
     entries = {name: _entry(name, like(tensors, name)) for name in tensors}
     order = sorted(entries, key=lambda name: (-entries[name][2], name))
     end = 0
@@ -101,7 +107,7 @@ def write(
         for name in order:
             step(name)
             for piece in pieces(tensors, name):
-                plain = piece.detach().cpu().contiguous()
+                plain = piece.detach().cpu().resolve_conj().resolve_neg().contiguous()
                 file.write(plain.flatten().view(torch.uint8).numpy().data)
 
 

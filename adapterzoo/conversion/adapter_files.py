@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from adapterzoo.adapting import FORMATS
 from adapterzoo.archs import Architecture
 from adapterzoo.auto import AutoAdapterModel
 from adapterzoo.conversion.checkpoint import open_checkpoint
+from adapterzoo.conversion.dtypes import exact_dtype, kept_dtype
 from adapterzoo.conversion.stand_ins import HINT, only, stand_ins, taken
 from adapterzoo.core.registry import unknown
 from adapterzoo.formats import Content, peft, read
@@ -58,13 +58,14 @@ def convert_adapter(
     content = read(peft_files.folder_of(source))
     if content.kind != "adapter":
         raise FileError(f"{os.fspath(source)!r} holds a {content.kind}, not an adapter")
-    models = [AutoAdapterModel.from_pretrained(base)] if base is not None else stand_ins(content, model_type)
+    exact = exact_dtype(content.tensors)
+    models = stand_ins(content, model_type) if base is None else [AutoAdapterModel.from_pretrained(base, dtype=exact)]
     model, found = only(taken(models, source, name, allow_pickle=False), source)
     said = content.config.get("model_name") or content.config.get("base_model_name_or_path")
     if found not in model.heads_of():
         model, with_head = _in_its_class(model, found, content, base), False
     model.config.extra["_name_or_path"] = said or ""
-    kept = reduce(torch.promote_types, {tensor.dtype for tensor in content.tensors.values()})
+    kept = kept_dtype(content.tensors)
     model.adapters[found].to(dtype or kept)
     for head in model.heads_of().values() if with_head else ():
         head.to(dtype or kept)

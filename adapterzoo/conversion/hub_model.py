@@ -5,17 +5,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from functools import partial, reduce
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from adapterzoo import adapting, fusing
 from adapterzoo.adapter import Adapter
 from adapterzoo.conversion.checkpoint import Checkpoint
 from adapterzoo.conversion.convert import foreign
+from adapterzoo.conversion.dtypes import exact_dtype, kept_dtype
 from adapterzoo.conversion.output import Output
 from adapterzoo.conversion.recast import bare, to_flexible
 from adapterzoo.conversion.stand_ins import nothing
@@ -89,7 +89,7 @@ class _Joined:
 
     def __init__(self, model: Any, drop: Sequence[str]) -> None:
         self.model, self.drop = model, drop
-        model.base = nothing(model.base.config)
+        self.network = cache(partial(nothing, model.base.config))
         self.makers: Makers = {}
         self.problems: list[str] = []
         self.notes: list[str] = []
@@ -115,8 +115,14 @@ class _Joined:
         else:
             self.problems += [f"{path}: adapters has no {one}" for one in lacking]
 
+    def _model_for(self, content: Content) -> Any:
+        """The model, without values, in a dtype that rounds none of a part's."""
+        self.model.base = self.network(exact_dtype(content.tensors))
+        return self.model
+
     def _adapter(self, name: str, content: Content) -> list[str]:
-        model, network = self.model, self.model.base.config
+        model = self._model_for(content)
+        network = model.base.config
         adapter = adapting.made_of(model, content.config, content.tensors)
         lacking = list(library.lacks(adapter.config, model.architecture, network))
         if not lacking:
@@ -126,7 +132,7 @@ class _Joined:
         return lacking
 
     def _fusion(self, name: str, content: Content) -> list[str]:
-        fusion = fusing.made_of(self.model, content.config, content.tensors, self.adapters)
+        fusion = fusing.made_of(self._model_for(content), content.config, content.tensors, self.adapters)
         gone = [one for one in fusion.names if one not in self.adapters]
         lacking = [f"adapter {one}, which stays behind" for one in gone]
         members = [self.adapters[one].config.hub_config() for one in fusion.names if one not in gone]
@@ -169,11 +175,6 @@ class _Joined:
             "fusion_name_map": {name: list(fusion.names) for name, fusion in self.fusions.items()},
         }
         return {adapterhub_model.ADAPTERS: told, adapterhub_model.HEADS: self.heads}
-
-
-def kept_dtype(tensors: Mapping[str, Tensor]) -> torch.dtype:
-    """The dtype that holds all of a file's numbers."""
-    return reduce(torch.promote_types, {tensors[name].dtype for name in tensors})
 
 
 def _by_hash(configs: Mapping[str, dict[str, Any]]) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:

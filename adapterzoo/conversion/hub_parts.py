@@ -14,6 +14,7 @@ from torch import Tensor
 from adapterzoo import fusing, head_files
 from adapterzoo.auto import AutoAdapterModel
 from adapterzoo.conversion.adapter_files import convert_adapter
+from adapterzoo.conversion.dtypes import exact_dtype
 from adapterzoo.conversion.stand_ins import HINT, stand_ins
 from adapterzoo.formats import Content, adapterhub, adapterhub_fusion, read, write
 from adapterzoo.formats.lazy import Lazy
@@ -76,7 +77,7 @@ def _setup(
 def _model(content: Content, base: Source | None, model_type: str | None) -> Any:
     """The model that a part is for, or one of its sizes."""
     if base is not None:
-        return AutoAdapterModel.from_pretrained(base)
+        return AutoAdapterModel.from_pretrained(base, dtype=exact_dtype(content.tensors))
     told = content.config.get("model_type") or model_type
     if told is None:
         raise FileError(f"the {content.kind}'s files do not say what models it is for; give --model-type, or {HINT}")

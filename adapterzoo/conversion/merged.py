@@ -10,7 +10,7 @@ import torch
 
 from adapterzoo.auto import AutoAdapterModel
 from adapterzoo.conversion.checkpoint import open_checkpoint
-from adapterzoo.conversion.hub_model import kept_dtype
+from adapterzoo.conversion.dtypes import kept_dtype
 from adapterzoo.conversion.output import copy_beside
 from adapterzoo.conversion.verified import Run, Verified, model_of, tolerance_for, verified
 from adapterzoo.core.compose import Stack

@@ -14,6 +14,7 @@ from torch import nn
 from adapterzoo import zoo
 from adapterzoo.archs import ARCHITECTURES, Architecture
 from adapterzoo.conversion.adapters import guessed_network
+from adapterzoo.conversion.dtypes import exact_dtype
 from adapterzoo.conversion.sizes import MOST_LAYERS, fitted
 from adapterzoo.core.blank import blank
 from adapterzoo.core.config import NetworkConfig
@@ -45,7 +46,7 @@ def _stand_in(architecture: Architecture, content: Content) -> Any:
     tensors = {re.sub(r"^base_model\.(model\.)?", "", key): tensor for key, tensor in content.tensors.items()}
     network = guessed_network(tables, width or tables.network(config).width, tensors, name)
     network = _as_prefixes_say(network, content.config)
-    model.base = nothing(fitted(network, tables, content, width is not None))
+    model.base = nothing(fitted(network, tables, content, width is not None), exact_dtype(content.tensors))
     return model
 
 
@@ -64,14 +65,14 @@ def _as_prefixes_say(network: NetworkConfig, config: Mapping[str, Any]) -> Netwo
     return replace(network, **changed)  # type: ignore[arg-type]
 
 
-def nothing(network: NetworkConfig) -> Transformer:
+def nothing(network: NetworkConfig, dtype: torch.dtype) -> Transformer:
     """A network whose weights are NaN, so that nothing that needs them goes unnoticed. They take no memory."""
     with blank():
         base = Transformer(network)
     for module in base.modules():
         for name, parameter in list(module._parameters.items()):
             if parameter is not None:
-                empty = torch.full((), torch.nan).expand(parameter.shape)
+                empty = torch.full((), torch.nan, dtype=dtype).expand(parameter.shape)
                 module._parameters[name] = nn.Parameter(empty, requires_grad=False)
     return base
 

@@ -68,11 +68,15 @@ class Filling(io.BufferedReader):
     """A file from which PyTorch reads numbers into mapped ones: what has been read leaves memory.
 
     It keeps its number to itself, so that PyTorch asks it, and not the system, for what it holds.
+
+    Attributes:
+        filled: the addresses to which something was read.
     """
 
     def __init__(self, file: io.FileIO, pages: Pages) -> None:
         super().__init__(file)
         self.pages, self._last = pages, (0, 0)
+        self.filled = set[int]()
 
     def fileno(self) -> int:
         """None that is told."""
@@ -83,4 +87,5 @@ class Filling(io.BufferedReader):
         self.pages.drop(*self._last)
         count = super().readinto(memoryview(buffer)[:PIECE])
         self._last = (ctypes.addressof(ctypes.c_char.from_buffer(buffer)) if count else 0, count)
+        self.filled.add(self._last[0])
         return count

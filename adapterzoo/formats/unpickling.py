@@ -115,7 +115,8 @@ class Findings:
         if name in self.tensors or name in self.aliases:
             raise Refused(f"has two tensors of the name {name!r}")
         place = tensor.untyped_storage().data_ptr(), tensor.storage_offset()
-        first = self._seen.setdefault((place, tensor.dtype, tensor.shape, tensor.stride()), name)
+        turned = tensor.is_conj(), tensor.is_neg()
+        first = self._seen.setdefault((place, tensor.dtype, tensor.shape, tensor.stride(), turned), name)
         if first != name and not self.twins:
             self.aliases[name] = first
             return
@@ -128,7 +129,7 @@ class Findings:
 def is_plain(tensor: Tensor) -> bool:
     """Whether a safetensors file has a form for a tensor: numbers in main memory, each in its place."""
     dense = tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_nested
-    return dense and tensor.dtype in streaming.DTYPES and not tensor.is_neg()
+    return dense and tensor.dtype in streaming.DTYPES
 
 
 def _below(name: str, key: object) -> str:
@@ -162,8 +163,12 @@ def load(path: Path, folder: Path, size: int, pages: Pages) -> Any:
         zipped = file.read(4) == b"PK\x03\x04"
     if zipped:
         return _as_it_lies(path, pages)
+    to_fill = set[int]()
     with Filling(io.FileIO(path), pages) as file:
-        return torch.load(file, map_location=_on_disk(folder, size, pages), weights_only=True)
+        found = torch.load(file, map_location=_on_disk(folder, size, pages, to_fill), weights_only=True)
+        if not to_fill <= file.filled:  # PyTorch reads the numbers that the file lists, and leaves others as they come
+            raise Refused("lacks the numbers of some of its tensors")
+    return found
 
 
 def _as_it_lies(path: Path, pages: Pages) -> Any:
@@ -180,8 +185,11 @@ def _as_it_lies(path: Path, pages: Pages) -> Any:
     return found
 
 
-def _on_disk(folder: Path, size: int, pages: Pages) -> Callable[[Any, str], Any]:
-    """Where a file of the old kind, which cannot be mapped, is read to: files instead of memory."""
+def _on_disk(folder: Path, size: int, pages: Pages, to_fill: set[int]) -> Callable[[Any, str], Any]:
+    """Where a file of the old kind, which cannot be mapped, is read to: files instead of memory.
+
+    The addresses of all that must be read to are added to `to_fill`.
+    """
     left = size
 
     def place(storage: Any, location: str) -> Any:
@@ -191,12 +199,14 @@ def _on_disk(folder: Path, size: int, pages: Pages) -> Callable[[Any, str], Any]
         if left < 0:
             raise Refused("names more numbers than it holds")
         if count <= SMALL:
+            to_fill.update([storage.data_ptr()] if count else [])
             return storage
         name = folder / f"storage-{left}"
         mapped = torch.UntypedStorage.from_file(str(name), True, count)
         with contextlib.suppress(OSError):  # where files in use keep their names, the folder's owner deletes them
             os.unlink(name)
         pages.add(mapped)
+        to_fill.add(mapped.data_ptr())
         return mapped
 
     return place

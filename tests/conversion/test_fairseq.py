@@ -200,6 +200,14 @@ def test_a_small_bart(joint: bool, tmp_path: Path, opened: Any) -> None:
             close(each(**inputs).logits, wanted)
 
 
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float16], ids=str)
+def test_another_dtype_is_not_the_same_tensor(dtype: torch.dtype, tmp_path: Path, opened: Any) -> None:
+    model = tiny_bart(joint=False, output=False)[1]
+    model["decoder.embed_tokens.weight"] = model["decoder.embed_tokens.weight"].to(dtype)
+    with pytest.raises(FileError, match=r"Bart does not have: decoder\.embed_tokens\.weight"):
+        opened(save(tmp_path / "src", model, **BART_SIZES))
+
+
 def test_a_scaled_bart_with_a_head(tmp_path: Path, opened: Any) -> None:
     model = tiny_bart(joint=False, output=True)[1]
     linear(model, "classification_heads.mnli.dense", WIDTH, WIDTH)

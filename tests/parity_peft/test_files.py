@@ -256,6 +256,16 @@ def test_a_config_goes_to_pefts_and_back_for_every_architecture(name: str, kind:
         assert set(names.values()) <= set(model.adapters["a"].state_dict())
 
 
+@pytest.mark.parametrize("alpha", [8.0, 2.5, 2.0**53 - 1, 1e308, -1e308])
+def test_a_number_of_any_size_comes_back(alpha: float, pair: Any, src: Path, tmp_path: Path) -> None:
+    edit_json(src / CONFIG, lora_alpha=alpha)
+    name = pair[1].load_adapter(src)
+    pair[1].save_adapter(tmp_path / "again", name, to="peft")
+    said = json.loads((tmp_path / "again" / CONFIG).read_text())["lora_alpha"]
+    assert said == alpha and isinstance(said, int) == (alpha in (8.0, 2.0**53 - 1))
+    assert pair[1].load_adapter(tmp_path / "again", load_as="again") == "again"
+
+
 def test_patterns_of_peft_become_ranks_by_site() -> None:
     kind = ARCHITECTURES["bert"]
     network = tiny_model("bert").base.config

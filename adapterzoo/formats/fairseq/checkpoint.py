@@ -163,9 +163,10 @@ def _are_same(tensors: Mapping[str, Tensor], first: str, second: str) -> bool:
     """Whether the first tensor is there, and holds what the second does."""
     if first not in tensors:
         return False
-    shapes = [like(tensors, name).shape for name in (first, second)]
-    both = zip(pieces(tensors, first), pieces(tensors, second), strict=True)
-    return shapes[0] == shapes[1] and all(torch.equal(one, other) for one, other in both)
+    one, other = like(tensors, first), like(tensors, second)
+    if (one.shape, one.dtype) != (other.shape, other.dtype):
+        return False
+    return all(map(torch.equal, pieces(tensors, first), pieces(tensors, second)))
 
 
 def _is_beside(name: str, kind: Kind, head: str | None) -> bool:

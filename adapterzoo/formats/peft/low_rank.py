@@ -148,8 +148,8 @@ def write(config: LoRAConfig, places: Places) -> dict[str, Any]:
 
 
 def whole(value: float) -> float:
-    """A number as JSON has it where it is whole."""
-    return int(value) if float(value).is_integer() else value
+    """A number as JSON has it where it is whole, and not so large that few whole numbers are as near to it."""
+    return int(value) if float(value).is_integer() and abs(value) < 1 << 53 else value
 
 
 def _patterns(values: Mapping[Site, int | float], usual: float, places: Places) -> dict[str, int | float]:

@@ -18,7 +18,7 @@ from tests.helpers.fuzz.on_bytes import ON_BYTES
 def load(path: Path) -> Any:
     """What a PyTorch file holds."""
     with torch.serialization.safe_globals([Namespace]):
-        return torch.load(io.BytesIO(path.read_bytes()), weights_only=True)
+        return torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
 
 
 def is_zipped(path: Path) -> bool:

@@ -39,7 +39,7 @@ def _drawn(folder: Path) -> None:
 
 
 PASSED = ("peft_version", "inference_mode", "task_type", "auto_mapping", "base_model_name_or_path", "revision")
-PASSED += ("prefix_projection", "num_transformer_submodules", "num_attention_heads")
+PASSED += ("prefix_projection", "num_transformer_submodules", "num_attention_heads", "modules_to_save")
 """Entries of PEFT's that say nothing of the adapter, or nothing that its tensors do not say."""
 
 
