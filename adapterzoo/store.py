@@ -19,6 +19,7 @@ from torch import Tensor
 from adapterzoo import streaming
 from adapterzoo.hub.fetch import here
 from adapterzoo.journal import settle
+from adapterzoo.unzipped import Unzipped
 from adapterzoo.writing import write_whole
 from adapterzoo.zipped import Parts
 
@@ -298,7 +299,10 @@ def _unpickled(path: Path, allow_pickle: bool) -> Any:
         )
     try:
         if not zipfile.is_zipfile(path):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with Unzipped(path) as file:
+                found = torch.load(file, map_location=file.placed, weights_only=True)
+                file.check()
+            return found
         parts = Parts(path)
         found = torch.load(path, map_location=parts.seen, weights_only=True, mmap=True)
         parts.check()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 FLOORS = {"core": 1, "version": 1, "nn": 2, "methods": 3, "heads": 3, "plan": 3, "adapter": 3, "fusion": 3}
 FLOORS |= {"combining": 3, "archs": 4, "formats": 5, "hub": 5, "store": 5, "streaming": 5, "writing": 5}
-FLOORS |= {"journal": 5, "locking": 5, "zipped": 5}
+FLOORS |= {"journal": 5, "locking": 5, "zipped": 5, "unzipped": 5}
 TOP, COMMAND_LINE = 6, 7  # what FLOORS does not name in adapterzoo; weights_conversion
 MAY_IMPORT = {  # beside the standard library
     "adapterzoo": {"adapterzoo", "torch", "safetensors", "tokenizers", "huggingface_hub", "tqdm"},

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import bisect
 import ctypes
-import io
 import mmap
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from adapterzoo.streaming import PIECE, ByRows
+from adapterzoo.unzipped import Unzipped, address
 
 DONT_NEED = 4
 """What Linux calls it when pages are not needed any more."""
@@ -64,28 +65,21 @@ class Passing(ByRows):
         return len(self.tensors)
 
 
-class Filling(io.BufferedReader):
+class Filling(Unzipped):
     """A file from which PyTorch reads numbers into mapped ones: what has been read leaves memory.
 
-    It keeps its number to itself, so that PyTorch asks it, and not the system, for what it holds.
-
-    Attributes:
-        filled: the addresses to which something was read.
+    Args:
+        path: the file.
+        pages: where those that are mapped lie.
     """
 
-    def __init__(self, file: io.FileIO, pages: Pages) -> None:
-        super().__init__(file)
+    def __init__(self, path: Path, pages: Pages) -> None:
+        super().__init__(path)
         self.pages, self._last = pages, (0, 0)
-        self.filled = set[int]()
-
-    def fileno(self) -> int:
-        """None that is told."""
-        raise io.UnsupportedOperation("fileno")
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Read as many bytes as there is room for, or as a piece has."""
         self.pages.drop(*self._last)
         count = super().readinto(memoryview(buffer)[:PIECE])
-        self._last = (ctypes.addressof(ctypes.c_char.from_buffer(buffer)) if count else 0, count)
-        self.filled.add(self._last[0])
+        self._last = (address(buffer) if count else 0, count)
         return count

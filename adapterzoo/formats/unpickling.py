@@ -7,13 +7,13 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -147,27 +147,25 @@ def extract(path: Path, folder: Path, wanted: Wanted) -> None:
     Raises:
         Refused: it cannot be read.
     """
-    size, pages = path.stat().st_size, Pages()
-    data = load(path, folder, size, pages)
+    pages = Pages()
+    data = load(path, folder, pages)
     if not isinstance(data, Mapping):
         raise Refused(f"holds a {type(data).__name__}, not a dict of tensors")
-    found = Findings(size, wanted.twins)
+    found = Findings(path.stat().st_size, wanted.twins)
     facts = found.sort({key: value for key, value in data.items() if wanted.parts is None or key in wanted.parts})
     streaming.write(str(folder / TENSORS), Passing(found.tensors, pages))
     (folder / FACTS).write_text(json.dumps({"facts": facts, "aliases": found.aliases}), encoding="utf-8")
 
 
-def load(path: Path, folder: Path, size: int, pages: Pages) -> Any:
+def load(path: Path, folder: Path, pages: Pages) -> Any:
     """What a file holds; its tensors stay in it, or lie in files of `folder` that have no name any more."""
     with open(path, "rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"
     if zipped:
         return _as_it_lies(path, pages)
-    to_fill = set[int]()
-    with Filling(io.FileIO(path), pages) as file:
-        found = torch.load(file, map_location=_on_disk(folder, size, pages, to_fill), weights_only=True)
-        if not to_fill <= file.filled:  # PyTorch reads the numbers that the file lists, and leaves others as they come
-            raise Refused("lacks the numbers of some of its tensors")
+    with Filling(path, pages) as file:
+        found = torch.load(file, map_location=_on_disk(folder, file), weights_only=True)
+        file.check()
     return found
 
 
@@ -185,29 +183,21 @@ def _as_it_lies(path: Path, pages: Pages) -> Any:
     return found
 
 
-def _on_disk(folder: Path, size: int, pages: Pages, to_fill: set[int]) -> Callable[[Any, str], Any]:
-    """Where a file of the old kind, which cannot be mapped, is read to: files instead of memory.
-
-    The addresses of all that must be read to are added to `to_fill`.
-    """
-    left = size
+def _on_disk(folder: Path, file: Filling) -> Callable[[Any, str], Any]:
+    """Where a file of the old kind, which cannot be mapped, is read to: files instead of memory."""
+    made = count()
 
     def place(storage: Any, location: str) -> Any:
-        nonlocal left
-        count = storage.nbytes()
-        left -= count
-        if left < 0:
-            raise Refused("names more numbers than it holds")
-        if count <= SMALL:
-            to_fill.update([storage.data_ptr()] if count else [])
-            return storage
-        name = folder / f"storage-{left}"
-        mapped = torch.UntypedStorage.from_file(str(name), True, count)
+        size = storage.nbytes()
+        file.claim(size)
+        if size <= SMALL:
+            return file.expected(storage)
+        name = folder / f"storage-{next(made)}"
+        mapped = torch.UntypedStorage.from_file(str(name), True, size)
         with contextlib.suppress(OSError):  # where files in use keep their names, the folder's owner deletes them
             os.unlink(name)
-        pages.add(mapped)
-        to_fill.add(mapped.data_ptr())
-        return mapped
+        file.pages.add(mapped)
+        return file.expected(mapped)
 
     return place
 

@@ -169,11 +169,12 @@ def _growth(row: Row, folder: Path) -> None:
 NOTES = """
 The checkpoint's target is missed. A load makes one copy: query, key and value of each layer become one tensor, 85 MB of
 BERT-base's 438 MB; the rest stays in the file's map, as in transformers, which joins nothing. The joins alone are the
-line "joining query, key and value alone" where the memory is at hand; new memory is dearer, for the system clears each
-page of it. What is left is Python: 125 modules and 151 tensors. Once every tensor has been read, we are ahead: the map
-is read in the first forward, which puts off what a load seems to save.
-
-The import's target lies within its spread: 0.145 s one day, 0.150 s the next, with the smallest at 0.13 s.
+line "joining query, key and value alone" where the memory is at hand (5 to 10 ms); where it is new, the system clears
+each page of it, which took 32 to 45 ms, more than transformers' whole load. Which of the two it is changes from load to
+load with what was freed before, and so the ratio was 0.61 one day, 0.85 the next and 1.38 the third. Asking for huge
+pages took 12 to 20 ms at best and 190 at worst. What is left is Python: 125 modules and 151 tensors. In a process that
+loads once, from its start, ours took 64 to 72 ms and transformers' 104 to 117. Once every tensor has been read, we are
+ahead: the map is read in the first forward, which puts off what a load seems to save.
 
 Python's garbage collector is paused while modules are imported: what they make stays, and otherwise sets off one
 collection that walks all of PyTorch's objects, too. With it, an import took 0.22 s; without, 0.13 s, of which making

@@ -19,7 +19,7 @@ import torch
 from adapterzoo import streaming
 from adapterzoo.formats import unpickling
 from adapterzoo.formats.pickled import Pickled, read_pickled
-from adapterzoo.store import FileError
+from adapterzoo.store import FileError, read_tensors
 
 KINDS = {"zip": True, "legacy": False}
 each_kind = pytest.mark.parametrize("kind", KINDS)
@@ -126,7 +126,19 @@ def test_a_tensor_whose_numbers_the_file_does_not_list_is_refused(tmp_path: Path
             listed = whole.rindex(key)
             path.write_bytes(whole[:listed] + other + whole[listed + len(key) :])
             assert torch.load(path, weights_only=True).keys() == {"a", "b"}
-            assert "lacks the numbers of some of its tensors" in told(path, tmp_path / "out")
+            said = "lacks the numbers of some of its tensors"
+            assert said in told(path, tmp_path / "out")
+            with pytest.raises(FileError, match=said):  # in this process, too, as adapters and models are read
+                read_tensors(path, allow_pickle=True)
+
+
+def test_a_file_of_the_old_kind_is_read_in_this_process_too(tmp_path: Path) -> None:
+    tensors = {"a": torch.randn(3, 4), "none": torch.empty(0), "large": torch.randn(unpickling.SMALL)}
+    tensors["tied"] = tensors["a"]
+    found = read_tensors(save(tensors, tmp_path / "file.pt", "legacy"), allow_pickle=True)
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+    assert found["tied"].data_ptr() == found["a"].data_ptr()
 
 
 class Evil:
