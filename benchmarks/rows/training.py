@@ -48,7 +48,7 @@ anew, the keys are copied, so that they do not hold on to all three: 0.73 to 0.6
 mostly what goes into GELU and LayerNorms.
 
 Beside adapters, MRPC without dropout lies at 0.66 (0.64 to 0.68): its padding leaves 0.70 of the tokens, whose products
-are 0.6 of our step and cost both the same. Film reviews lie at 0.66 in a spread of 0.55 to 0.77, which holds the target.
+are 0.6 of our step and cost both the same. Film reviews lie at 0.66, between 0.55 and 0.77, which holds the target.
 The ratios move with the machine more than their spread says: other days had LoRA on MRPC at 0.60 and
 0.66 with MiniLM, at 0.51 and 0.68 with BERT-base; the code of two such days took the same in turns.
 """
