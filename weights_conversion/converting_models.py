@@ -49,8 +49,10 @@ def convert(call: Call, found: Opened, place: Parted) -> int:
             if call.verify:
                 record = _verified(call, Told(facts, place.inside), checkpoint, output, folder, step)
             files = sizes(folder)
-    report = Report(facts, call.target, call.to or own, call.dtype, not call.dry_run, files, output.notes, record)
-    report.tell(call.as_json, call.quiet)
+    to, dry, kind = call.to or own, call.dry_run, output.class_name
+    Report(facts, call.target, to, kind, call.dtype, not dry, files, output.notes, record).tell(
+        call.as_json, call.quiet
+    )
     return 0
 
 

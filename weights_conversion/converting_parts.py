@@ -47,7 +47,7 @@ def convert(call: Call, found: Opened, kind: str) -> int:
                 record = _verified(call, to, found, base, folder, name)
         files = sizes(folder)
     told = None if facts is None else found.named(facts)
-    Report(told, call.target, to, call.dtype, not call.dry_run, files, (), record).tell(call.as_json, call.quiet)
+    Report(told, call.target, to, None, call.dtype, not call.dry_run, files, (), record).tell(call.as_json, call.quiet)
     return 0
 
 

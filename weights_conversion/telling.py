@@ -17,6 +17,7 @@ class Report(NamedTuple):
         source: what the source is; None where that cannot be told without its model.
         target: where to.
         to: the format.
+        class_name: of a model, the class that it is now; None for what has none.
         dtype: the dtype that was asked for.
         written: whether it is written.
         files: names and sizes in bytes of what is written; no size where that is not known beforehand.
@@ -27,6 +28,7 @@ class Report(NamedTuple):
     source: Mapping[str, Any] | None
     target: str
     to: str
+    class_name: str | None
     dtype: str | None
     written: bool
     files: Mapping[str, int | None]
@@ -43,8 +45,9 @@ class Report(NamedTuple):
 
     def _lines(self) -> list[str]:
         lines = [] if self.source is None else [text.summary(self.source)]
-        done, dtype = "wrote" if self.written else "would write", f", {self.dtype}" if self.dtype else ""
-        lines.append(f"{done} {self.target} as {self.to}{dtype}:")
+        done = "wrote" if self.written else "would write"
+        what = ", ".join(one for one in (self.to, self.class_name, self.dtype) if one)
+        lines.append(f"{done} {self.target} as {what}:")
         width = max(map(len, self.files))
         for name, size in self.files.items():
             lines.append(f"  {name}" if size is None else f"  {name.ljust(width)}  {size:>13,} bytes")

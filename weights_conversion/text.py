@@ -7,7 +7,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from adapterzoo.conversion.facts import BESIDE, within
@@ -256,13 +255,3 @@ def ranges(numbers: Iterable[int]) -> str:
         else:
             runs.append([number, number])
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
-
-
-def files(folder: Path) -> str:
-    """The files of a directory and their sizes, a line each."""
-    there = sorted(path for path in folder.rglob("*") if path.is_file())
-    names = [path.relative_to(folder).as_posix() for path in there]
-    width = max(map(len, names))
-    return "\n".join(
-        f"  {name.ljust(width)}  {path.stat().st_size:>13,} bytes" for name, path in zip(names, there, strict=True)
-    )

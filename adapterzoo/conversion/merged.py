@@ -10,10 +10,12 @@ import torch
 
 from adapterzoo.auto import AutoAdapterModel
 from adapterzoo.conversion.checkpoint import open_checkpoint
-from adapterzoo.conversion.dtypes import kept_dtype
+from adapterzoo.conversion.dtypes import exact_dtype, kept_dtype
 from adapterzoo.conversion.output import copy_beside
 from adapterzoo.conversion.verified import Run, Verified, model_of, tolerance_for, verified
 from adapterzoo.core.compose import Stack
+from adapterzoo.formats import hf, read
+from adapterzoo.peft_files import folder_of
 from adapterzoo.store import Source
 
 STEPS = 4
@@ -29,6 +31,8 @@ def merge(
     with_head: bool = True,
 ) -> str:
     """Write a checkpoint with adapters folded into its weights, as a stack of them would act: the last one last.
+
+    It is computed in float32, or in float64 if a file holds such, and rounded once, at the end.
 
     Args:
         base: the model's directory, or its repository on the Hub.
@@ -48,21 +52,22 @@ def merge(
     """
     step("reading the model")
     step("reading adapters")
-    model, names = stacked(base, adapters, with_head, "auto")
+    held = hf.open_checkpoint(base, kept=False)
+    exact = exact_dtype(held, *(read(folder_of(adapter)).tensors for adapter in adapters))
+    model, names = stacked(base, adapters, with_head, exact)
     step("merging")
     model.merge_and_unload(Stack(*names))
     step("writing")
     head = _last_head(model, names)
     whole = model if head is None else model.to_static(head)
-    if dtype is not None:
-        whole.to(dtype)
+    whole.to(dtype or kept_dtype(held))
     whole.save_pretrained(folder)
     copy_beside(base, folder)
     return type(whole).__name__
 
 
 def stacked(
-    base: Source, adapters: Sequence[Source], with_head: bool, dtype: str | None = None
+    base: Source, adapters: Sequence[Source], with_head: bool, dtype: torch.dtype | None = None
 ) -> tuple[Any, list[str]]:
     """A model with adapters that are not merged, and their names there, in the order of a stack.
 

@@ -127,6 +127,37 @@ def test_merge_writes_what_the_adapter_computes(tmp_path: Path, command: Command
     assert again.code == 1 and "--force" in again.err
 
 
+def test_merge_tells_programs_what_it_did_or_would_do(tmp_path: Path, command: Command) -> None:
+    adapted(tmp_path)
+    words = ("merge", tmp_path / "base", tmp_path / "adapter", tmp_path / "merged", "--json")
+    dry = command(*words, "--dry-run")
+    assert dry.code == 0 and not (tmp_path / "merged").exists()
+    done = command(*words)
+    before, after = json.loads(dry.out), json.loads(done.out)
+    assert (before.pop("written"), after.pop("written")) == (False, True) and before == after
+    assert after["class_name"] == "BertForSequenceClassification" and after["source"]["source"] == str(
+        tmp_path / "base"
+    )
+    assert {path.name for path in (tmp_path / "merged").iterdir()} == {one["name"] for one in after["files"]}
+    assert "would write" in command(*words[:-2], tmp_path / "other", "--dry-run").out
+
+
+@pytest.mark.parametrize("held", ["bfloat16", "float32"])
+def test_merge_rounds_once(held: str, tmp_path: Path, command: Command) -> None:
+    model = tiny_model("bert").to(getattr(torch, held))
+    model.save_pretrained(tmp_path / "base")
+    model.double()
+    add_random(model, "a", "lora")
+    model.adapters["a"].double()
+    model.save_adapter(tmp_path / "adapter", "a")
+    model.merge_and_unload("a")
+    model.to(getattr(torch, held)).save_pretrained(tmp_path / "wanted")
+    assert command("merge", tmp_path / "base", tmp_path / "adapter", tmp_path / "merged", "-q").code == 0
+    wanted, made = tensors_in(tmp_path / "wanted"), tensors_in(tmp_path / "merged")
+    assert {tensor.dtype for tensor in made.values()} == {getattr(torch, held)}
+    assert wanted.keys() == made.keys() and all(torch.equal(wanted[name], made[name]) for name in wanted)
+
+
 def test_merge_refuses_what_has_no_place_in_weights(tmp_path: Path, command: Command) -> None:
     adapted(tmp_path, "seq_bn")
     done = command("merge", tmp_path / "base", tmp_path / "adapter", tmp_path / "merged")

@@ -17,6 +17,7 @@ from tests.helpers.converting import Command, command
 from tests.helpers.tiny import randomise, tiny_model
 
 __all__ = ["command"]  # a fixture
+BOTTLENECK = "seq_bn[reduction_factor=8]"
 
 
 def same(one: Tensor, other: Tensor) -> bool:
@@ -36,17 +37,14 @@ def assert_same(one: Path, other: Path) -> None:
 def model() -> Any:
     """A BERT of numbers that only 64 bits hold, with a LoRA, a head and a fusion."""
     made = tiny_model("bert").double()
-    for name in ("a", "b"):
-        add_random(made, name, "lora[r=2]" if name == "a" else "seq_bn[reduction_factor=8]")
-    add_random(made, "c", "seq_bn[reduction_factor=8]")
+    for name, method in {"a": "lora[r=2]", "b": BOTTLENECK, "c": BOTTLENECK}.items():
+        add_random(made, name, method)
     made.add_adapter_fusion(Fuse("b", "c"))
     made.add_classification_head("a", num_labels=3, layers=1, use_pooler=True)
     made.double()
     randomise(made)
-    rounded = [
-        value for value in made.adapters["a"].state_dict().values() if torch.equal(value, value.float().double())
-    ]
-    assert rounded == []
+    values = made.adapters["a"].state_dict().values()
+    assert not any(torch.equal(value, value.float().double()) for value in values)
     return made
 
 

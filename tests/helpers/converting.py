@@ -40,7 +40,7 @@ def command(capsys: pytest.CaptureFixture[str]) -> Command:
         capsys.readouterr()
         try:
             code = main([str(word) for word in words])
-        except SystemExit as stop:  # argparse's way
+        except SystemExit as stop:  # click's way
             code = int(stop.code or 0)
         return Done(code, *capsys.readouterr())
 
