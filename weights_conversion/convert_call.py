@@ -46,6 +46,7 @@ class Call(NamedTuple):
     allow_pickle: bool
     model_type: str | None
     class_name: str | None
+    fairseq_head: str | None
     without_head: bool
     quiet: bool
 

@@ -22,6 +22,7 @@ from weights_conversion.options import (
     CLASS,
     DRY_RUN,
     DTYPES,
+    FAIRSEQ_HEAD,
     FORCE,
     JSON,
     MODEL_TYPE,
@@ -60,7 +61,8 @@ def bytes_of(_: Any, __: Any, size: str | None) -> int | None:
 @click.option(
     "--drop", metavar="PATTERN", multiple=True, help="Leave out what has no place: tensors, folders; '*' for all such."
 )
-@options(BASE, VERIFY, TOLERANCE, FORCE, DRY_RUN, JSON, ALLOW_PICKLE, MODEL_TYPE, CLASS, WITHOUT_HEAD, QUIET)
+@options(BASE, VERIFY, TOLERANCE, FORCE, DRY_RUN, JSON, ALLOW_PICKLE, MODEL_TYPE, CLASS, FAIRSEQ_HEAD)
+@options(WITHOUT_HEAD, QUIET)
 def convert(**given: Any) -> int:
     """Write SRC to DST in another format, or anew in its own: as safetensors, under the names of today.
 
@@ -75,7 +77,7 @@ def convert(**given: Any) -> int:
     """
     call = Call(**given)
     check_target(Path(call.target), call.source, call.force)
-    with opened(call.source, call.allow_pickle) as found:
+    with opened(call.source, call.allow_pickle, call.fairseq_head) as found:
         place = folder_of(found.place)
         kind = "model" if find(place, "config.json") is not None else read(place).kind
         call.check(kind)

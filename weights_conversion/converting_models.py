@@ -89,6 +89,7 @@ def _verified(
         "dtype": call.dtype,
         "head": call.head,
         "class": call.class_name,
+        "fairseq_head": call.fairseq_head,
         "drop": list(call.drop),
         "shard_size": call.shard_size,
     }

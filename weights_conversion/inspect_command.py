@@ -13,14 +13,14 @@ from adapterzoo.conversion.inspection import inspect_source
 from adapterzoo.conversion.odd import add_odd
 from adapterzoo.conversion.sources import opened
 from weights_conversion import text
-from weights_conversion.options import ALLOW_PICKLE, CLASS, JSON, MODEL_TYPE, options
+from weights_conversion.options import ALLOW_PICKLE, CLASS, FAIRSEQ_HEAD, JSON, MODEL_TYPE, options
 
 
 @click.command()
 @click.argument("source", metavar="SRC")
 @click.option("--all", "every_line", is_flag=True, help="A line for every tensor; else equal layers share one.")
 @click.option("--without-values", is_flag=True, help="Look at names and shapes alone, not for odd values.")
-@options(JSON, ALLOW_PICKLE, MODEL_TYPE, CLASS)
+@options(JSON, ALLOW_PICKLE, MODEL_TYPE, CLASS, FAIRSEQ_HEAD)
 def inspect(
     source: str,
     every_line: bool,
@@ -29,6 +29,7 @@ def inspect(
     allow_pickle: bool,
     model_type: str | None,
     class_name: str | None,
+    fairseq_head: str | None,
 ) -> int:
     """Tell what SRC holds, and which of its tensors is which of ours.
 
@@ -45,7 +46,7 @@ def inspect(
 
     Exits with 1 if the tensors do not make up what SRC says that it is. Odd values are told, and do no harm to that.
     """
-    with opened(source, allow_pickle) as found:
+    with opened(source, allow_pickle, fairseq_head) as found:
         facts = inspect_source(found.place, False, model_type, class_name)
         if not without_values:
             add_odd(facts)

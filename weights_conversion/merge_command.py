@@ -21,6 +21,7 @@ from weights_conversion.options import (
     ALLOW_PICKLE,
     DRY_RUN,
     DTYPES,
+    FAIRSEQ_HEAD,
     FORCE,
     JSON,
     QUIET,
@@ -37,7 +38,7 @@ from weights_conversion.telling import Report, sizes
 @click.argument("adapters", metavar="ADAPTER...", nargs=-1, required=True)
 @click.argument("target", metavar="DST")
 @click.option("--dtype", type=click.Choice(DTYPES), help="Dtype of the weights; the model's own without it.")
-@options(VERIFY, TOLERANCE, FORCE, DRY_RUN, JSON, WITHOUT_HEAD, ALLOW_PICKLE, QUIET)
+@options(VERIFY, TOLERANCE, FORCE, DRY_RUN, JSON, WITHOUT_HEAD, ALLOW_PICKLE, FAIRSEQ_HEAD, QUIET)
 def merge(
     base: str,
     adapters: tuple[str, ...],
@@ -50,6 +51,7 @@ def merge(
     as_json: bool,
     without_head: bool,
     allow_pickle: bool,
+    fairseq_head: str | None,
     quiet: bool,
 ) -> int:
     """Fold each ADAPTER into the weights of BASE, and write DST: a checkpoint that plain transformers opens.
@@ -65,7 +67,8 @@ def merge(
     for source in (base, *adapters):
         check_target(place, source, force)
     with ExitStack() as stack:
-        model, *beside = [stack.enter_context(opened(source, allow_pickle)) for source in (base, *adapters)]
+        model = stack.enter_context(opened(base, allow_pickle, fairseq_head))
+        beside = [stack.enter_context(opened(source, allow_pickle)) for source in adapters]
         folder = stack.enter_context(passing_folder() if dry_run else whole_folder(place))
         steps = stack.enter_context(Steps(STEPS + verify, quiet=quiet))
         wanted = None if dtype is None else getattr(torch, dtype)
@@ -76,7 +79,7 @@ def merge(
             steps("verifying")
             outcome = verified_merge(model.place, places, folder, not without_head, tolerance)
             outcome.demand(target)
-            asked = {"dtype": dtype, "without_head": without_head}
+            asked = {"dtype": dtype, "without_head": without_head, "fairseq_head": fairseq_head}
             record = _record(folder, facts, [model, *beside], asked, outcome.to_dict())
         files = sizes(folder)
     told = Report(model.named(facts), target, "hf", name, dtype, not dry_run, files, (), record)

@@ -16,6 +16,11 @@ DTYPES = ("float32", "float16", "bfloat16", "float64")
 ALLOW_PICKLE = click.option(
     "--allow-pickle", is_flag=True, help="Read PyTorch's own files, too: tensors only, no code is run."
 )
+FAIRSEQ_HEAD = click.option(
+    "--fairseq-head",
+    metavar="NAME",
+    help="Of a checkpoint of fairseq's with several heads the one to take; lm_head for pretraining's.",
+)
 QUIET = click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 FORCE = click.option("--force", is_flag=True, help="Replace what DST holds, at the very end.")

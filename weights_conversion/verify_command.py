@@ -29,7 +29,17 @@ from adapterzoo.conversion.sources import opened
 from adapterzoo.conversion.verification import Verdict, answers, class_for, compare, runnable
 from adapterzoo.peft_files import folder_of
 from adapterzoo.store import FileError, write_json, write_tensors
-from weights_conversion.options import ALLOW_PICKLE, BASE, CLASS, JSON, MODEL_TYPE, QUIET, TOLERANCE, options
+from weights_conversion.options import (
+    ALLOW_PICKLE,
+    BASE,
+    CLASS,
+    FAIRSEQ_HEAD,
+    JSON,
+    MODEL_TYPE,
+    QUIET,
+    TOLERANCE,
+    options,
+)
 from weights_conversion.text import finite
 
 PEERS = ("transformers", "adapters", "peft")
@@ -49,6 +59,7 @@ class Call(NamedTuple):
     allow_pickle: bool
     model_type: str | None
     class_name: str | None
+    fairseq_head: str | None
     quiet: bool
 
 
@@ -60,21 +71,21 @@ class Call(NamedTuple):
 )
 @click.option("--text", "texts", type=click.File("r", encoding="utf-8"), help="A text a line; else ids are drawn.")
 @click.option("--seed", type=int, default=0, show_default=True, help="For the ids and labels that are drawn.")
-@options(BASE, TOLERANCE, JSON, ALLOW_PICKLE, MODEL_TYPE, CLASS, QUIET)
+@options(BASE, TOLERANCE, JSON, ALLOW_PICKLE, MODEL_TYPE, CLASS, FAIRSEQ_HEAD, QUIET)
 def verify(**given: Any) -> int:
     """Run A and B on the same inputs, and tell how far each layer and each output are apart, and where they part.
 
     Where both have a head for the same, labels are drawn, too, and losses compared, over the rows without padding.
     A and B are models, or adapters for the model that --base names. Exits with 1 if an output differs by more than the
-    tolerance (0.0001 unless told).
+    tolerance (0.0001 unless told). --fairseq-head is A's.
     """
     call = Call(**given)
     if (call.second is None) == (call.against is None):
         raise click.UsageError("give B, or --against a library")
     with ExitStack() as stack:
         one, other, base = (
-            None if source is None else os.fspath(stack.enter_context(opened(source, call.allow_pickle)).place)
-            for source in (call.first, call.second, call.base)
+            None if source is None else os.fspath(stack.enter_context(opened(source, call.allow_pickle, head)).place)
+            for source, head in ((call.first, call.fairseq_head), (call.second, None), (call.base, None))
         )
         verdict = _verdict(call, str(one), other, base)
     if not verdict.gaps:

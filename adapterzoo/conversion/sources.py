@@ -55,7 +55,7 @@ class Opened(NamedTuple):
 
 
 @contextmanager
-def opened(source: Source, allow_pickle: bool) -> Iterator[Opened]:
+def opened(source: Source, allow_pickle: bool, head: str | None = None) -> Iterator[Opened]:
     """The source itself; or, within, a temporary directory with the same in safetensors and under HF's names.
 
     So it is for PyTorch's files, and for checkpoints of fairseq's and of TensorFlow's BERT. Errors tell of the source.
@@ -63,12 +63,14 @@ def opened(source: Source, allow_pickle: bool) -> Iterator[Opened]:
     Args:
         source: a directory, a file of fairseq's, or a repository's name on the Hub.
         allow_pickle: whether PyTorch's files may be read (tensors and plain data only, by another process).
+        head: of fairseq's checkpoint the head to take; see `open_fairseq`.
 
     Raises:
         FileError: there are such files, and they may not be read, or cannot be.
+        ValueError: a head is chosen, and it is none of the checkpoint's, or the checkpoint none of fairseq's.
     """
     with visit(), tempfile.TemporaryDirectory(prefix="adapterzoo-") as scratch:
-        found = _plain(source, Path(scratch), allow_pickle)
+        found = _plain(source, Path(scratch), allow_pickle, head)
         try:
             yield found
         except (OSError, ValueError) as error:
@@ -79,14 +81,16 @@ def opened(source: Source, allow_pickle: bool) -> Iterator[Opened]:
             raise kind(told) from error
 
 
-def _plain(source: Source, scratch: Path, allow_pickle: bool) -> Opened:
+def _plain(source: Source, scratch: Path, allow_pickle: bool, head: str | None) -> Opened:
     target = scratch / "plain" / os.path.basename(os.path.abspath(source))  # PEFT's adapters are called as it is
     target.parent.mkdir()
     if os.path.isfile(source) or _only_fairseq(source):
         file = fairseq.find_file(source)
         _check_allowed(file, allow_pickle)
         (scratch / "read").mkdir()
-        return _written("fairseq", source, target, fairseq.open_fairseq(source, scratch / "read"), [file], file)
+        return _written("fairseq", source, target, fairseq.open_fairseq(source, scratch / "read", head), [file], file)
+    if head is not None:
+        raise ValueError(f"--fairseq-head is for fairseq's checkpoints, and {os.fspath(source)!r} is none")
     if os.path.isdir(source) and _is_tensorflow(Path(source)):
         files, config = tensorflow.files_of(source)
         return _written("tensorflow", source, target, tensorflow.open_tensorflow(source), files, config)

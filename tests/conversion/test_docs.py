@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 import adapterzoo
+from tests.helpers import fairseq_files
 from tests.helpers.converting import Command, command, edit_config, first, rewrite
 from tests.helpers.hf_models import peer
 from tests.helpers.real import ROOT
@@ -60,11 +62,13 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     edit_config(Path("published-bert"), architectures=[pretraining.architecture.name + narrower.suffix])
     rewrite(Path("old-bert"), dict)
     edit_config(Path("old-bert"), drop=("model_type", "architectures"))
+    fairseq_files.save(tmp_path / "my-fairseq-roberta", fairseq_files.tiny_roberta(False, False, heads=("sst", "mnli")))
+    shutil.copytree(ROOT / "tests" / "conversion" / "fixtures" / "bert_ckpt", "my-google-bert")
     return tmp_path
 
 
 def test_every_command_prints_what_the_page_says(folders: Path, command: Command) -> None:
-    assert len(steps()) == 12
+    assert len(steps()) == 14
     for words, printed in steps():
         done = command(*shlex.split(words))
         assert re.fullmatch(pattern(printed), done.out + done.err, re.DOTALL), f"{words}\n{done.out}{done.err}"

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+import adapterzoo
 from adapterzoo import formats
 from tests.helpers.adapting import add_random
-from tests.helpers.converting import PICKLE, Command, command, rewrite, same_tensors, saved, tensors_in
+from tests.helpers.converting import PICKLE, Command, command, facts, rewrite, same_tensors, saved, tensors_in
+from tests.helpers.fairseq_files import save, tiny_roberta
 from tests.helpers.tiny import tiny_model
 
 __all__ = ["command"]  # a fixture
@@ -35,6 +37,29 @@ def test_fairseqs_roberta_becomes_a_checkpoint(tmp_path: Path, sapiens_dir: Path
     assert command("verify", tmp_path / "dst", "--against", "transformers", "-q").code == 0
     told = json.loads(command("inspect", source, PICKLE, "--json").out)
     assert (told["source"], told["architecture"]) == (str(source), "roberta")
+
+
+def test_of_fairseqs_heads_one_is_taken(tmp_path: Path, command: Command) -> None:
+    save(tmp_path / "src", tiny_roberta(False, False, heads=("a.b", "mnli")))
+    words, choice = ("convert", tmp_path / "src", tmp_path / "dst", PICKLE), ("--fairseq-head", "mnli")
+    done = command(*words)
+    assert done.code == 1 and "choose one of a.b, mnli, lm_head (" in done.err and "--fairseq-head" in done.err
+    done = command(*words, "--fairseq-head", "mnly")
+    assert done.code == 1 and "did you mean 'mnli'" in done.err and not (tmp_path / "dst").exists()
+    assert command(*words, *choice, "--verify", "--to", "adapterzoo", "--head", "nli", "-q").code == 0
+    assert json.loads((tmp_path / "dst" / "conversion.json").read_text())["options"]["fairseq_head"] == "mnli"
+    assert command("verify", tmp_path / "src", tmp_path / "dst", PICKLE, *choice, "-q").code == 0
+    assert command("diff", tmp_path / "src", tmp_path / "src", PICKLE, *choice).code == 1  # B has no choice
+    told = facts(command, tmp_path / "src", "--fairseq-head", "lm_head")
+    assert told["class"] == "RobertaForMaskedLM" and any("mnli" in name for name in told["unused"])
+    model = adapterzoo.AutoAdapterModel.from_pretrained(tmp_path / "dst")
+    assert list(model.heads) == ["nli"]
+    model.add_adapter("x", "lora")
+    model.save_adapter(tmp_path / "x", "x", with_head=False)
+    assert command("merge", tmp_path / "src", tmp_path / "x", tmp_path / "merged", PICKLE, *choice).code == 0
+    assert command("diff", tmp_path / "src", tmp_path / "merged", PICKLE, *choice).code == 0
+    done = command("inspect", tmp_path / "dst", *choice)
+    assert done.code == 1 and "dst' is none" in done.err
 
 
 def test_what_is_read_from_a_pickle_is_told_of_the_pickle(tmp_path: Path, command: Command) -> None:

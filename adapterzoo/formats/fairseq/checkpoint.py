@@ -127,7 +127,8 @@ def choose(path: Path, kind: Kind, tensors: Mapping[str, Tensor], head: str | No
             raise UnknownName(unknown(f"head of {path}", head, (*heads, *language)))
         return head
     if len(heads) > 1:
-        raise ValueError(f"{path} has several classification heads; choose one of {', '.join((*heads, *language))}")
+        names = ", ".join((*heads, *language))
+        raise ValueError(f"{path} has several classification heads; choose one of {names} (head=…, --fairseq-head …)")
     return next(iter((*heads, *language)), None)
 
 
