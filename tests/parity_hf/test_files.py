@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 
 from adapterzoo.formats.hf import foreign_names
 from adapterzoo.pretrained import CheckpointError
+from adapterzoo.store import FileError
 from tests.helpers.hf_compare import joined, matched, same_weights
 from tests.helpers.hf_files import renamed, tensors_of, write
 from tests.helpers.hf_models import CASES, Case, cases, each, pair, peer
@@ -40,6 +42,26 @@ def test_every_kind_of_file_holds_the_same_weights(case: Case, kind: str, tmp_pa
     theirs.save_pretrained(tmp_path, **options)
     assert (tmp_path / file).is_file() and not (tmp_path / "model.safetensors").exists()
     same_weights(loaded(case, tmp_path, allow_pickle="pickle" in kind), theirs)
+
+
+def test_numbers_that_a_file_of_the_older_kind_does_not_list_are_missed(tmp_path: Path) -> None:
+    case = cases(None)[0]
+    theirs = peer(case)
+    theirs.save_pretrained(tmp_path, safe_serialization=False)
+    path = tmp_path / "pytorch_model.bin"
+    torch.save(theirs.state_dict(), path, _use_new_zipfile_serialization=False)
+    same_weights(loaded(case, tmp_path, allow_pickle=True), theirs)
+    whole = path.read_bytes()
+    names = dict.fromkeys(re.findall(rb"X.\0{3}(\d{6,})", whole))  # of numbers, once for tied tensors
+    sizes = {tensor.data_ptr(): tensor.numel() for tensor in theirs.state_dict().values()}
+    assert len(names) == len(sizes)
+    one, other, *_ = (
+        name for name, size in zip(names, sizes.values(), strict=True) if size == theirs.config.hidden_size
+    )
+    path.write_bytes(one.join(whole.rsplit(other, 1)))  # where they are listed
+    assert case.theirs.from_pretrained(tmp_path) is not None
+    with pytest.raises(FileError, match="lacks the numbers of some of its tensors"):
+        case.ours.from_pretrained(tmp_path, allow_pickle=True)
 
 
 def rename_and_load(case: Case, folder: Path, change: Callable[[str], str]) -> None:
